@@ -1,0 +1,1 @@
+"""tactium-bridge: Tactium IP's telephony events on RabbitMQ, and commands back."""

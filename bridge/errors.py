@@ -1,0 +1,84 @@
+"""Everything that the bridge raises on purpose.
+
+BridgeError
+├── SettingsError          a setting is unknown or wrong; the start stops (exit 2)
+├── InvalidCommand         a command that breaks the contract; answered `invalid`
+├── LinkError
+│   ├── LinkDown           nothing can be written to Tactium just now
+│   └── LinkSilent         the peer accepts and says nothing; reconnect
+├── BrokerError
+│   ├── BrokerDown         RabbitMQ cannot be reached just now; try again
+│   └── TopologyConflict   a queue or exchange exists with other arguments
+└── SandboxError           no private RabbitMQ node can be run on this machine
+
+An exception of a library is translated at the edge where it arrives and goes
+no further, so nobody above `links` or `amqp` catches a foreign one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class BridgeError(Exception):
+    """The root: its message says what is wrong and, where one can, what to do."""
+
+
+class SettingsError(BridgeError):
+    """A setting is unknown or wrong."""
+
+
+class Flaw(NamedTuple):
+    """One thing that is wrong with a command.
+
+    `field` names the key of the command, or the property of the message; an
+    empty one means the message as a whole.
+    """
+
+    field: str
+    reason: str
+
+
+class InvalidCommand(BridgeError):
+    """A command that breaks the contract.
+
+    `flaws` says which fields, and why; `command` and `agent` are what could be
+    read of them all the same. Nothing of it reaches Tactium.
+    """
+
+    def __init__(
+        self, flaws: Sequence[Flaw], *, command: str | None = None, agent: str | None = None
+    ) -> None:
+        self.flaws = tuple(flaws)
+        self.command = command
+        self.agent = agent
+        super().__init__("; ".join(f"{field}: {reason}" for field, reason in self.flaws))
+
+
+class LinkError(BridgeError):
+    """The connection to Tactium failed."""
+
+
+class LinkDown(LinkError):
+    """Nothing can be written to Tactium just now, and nothing was."""
+
+
+class LinkSilent(LinkError):
+    """The peer took the connection but does not speak; only a new one can help."""
+
+
+class BrokerError(BridgeError):
+    """RabbitMQ refused or failed."""
+
+
+class BrokerDown(BrokerError):
+    """RabbitMQ cannot be reached just now."""
+
+
+class TopologyConflict(BrokerError):
+    """A queue or an exchange is there already, with other arguments."""
+
+
+class SandboxError(BridgeError):
+    """No private RabbitMQ node can be run on this machine."""

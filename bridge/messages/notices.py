@@ -1,0 +1,70 @@
+"""What the bridge says of itself, on an exchange of its own (contract.md §3)."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from bridge.messages.privacy import Personal, RawFrame
+
+
+@dataclass(slots=True)
+class LinkUp:
+    """Tactium can be heard. `reason` says how the registration went."""
+
+    type: ClassVar[str] = "link.up"
+
+    transport: str
+    peer: str
+    reason: str
+
+
+@dataclass(slots=True)
+class LinkDown:
+    """Tactium cannot be heard any more, and why."""
+
+    type: ClassVar[str] = "link.down"
+
+    transport: str
+    peer: str
+    reason: str
+
+
+@dataclass(slots=True)
+class FrameMalformed:
+    """Bytes from Tactium that are no frame: as readable text, and as they came."""
+
+    type: ClassVar[str] = "frame.malformed"
+
+    reason: str
+    text: RawFrame
+    base64: Annotated[str, Personal.FRAME]
+
+    @classmethod
+    def of(cls, reason: str, text: str, raw: bytes) -> FrameMalformed:
+        """Make one from the bytes themselves."""
+        return cls(reason, text, b64encode(raw).decode("ascii"))
+
+
+@dataclass(slots=True)
+class CommandEnded:
+    """One command and what became of it: the audit trail."""
+
+    id: str
+    command: str | None
+    agent: str | None
+    user: str | None
+    outcome: str
+    error: dict[str, Any] | None
+    duration_seconds: float
+    correlation_id: str | None
+    context: dict[str, Any] | None
+
+    @property
+    def type(self) -> str:
+        """`command.<outcome>`: a subscriber can ask for one outcome alone."""
+        return f"command.{self.outcome}"
+
+
+Notice = LinkUp | LinkDown | FrameMalformed | CommandEnded

@@ -1,0 +1,45 @@
+"""How a command ended, and the reply that says so (contract.md §5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from bridge.errors import Flaw
+
+
+class Outcome(StrEnum):
+    """How a command ended."""
+
+    OK = "ok"  # Tactium confirmed
+    SENT = "sent"  # written; the protocol promises no answer (make_call only)
+    REJECTED = "rejected"  # Tactium answered something else
+    TIMEOUT = "timeout"  # no answer in time, the link being up
+    UNCERTAIN = "uncertain"  # the bridge or the link died in the middle: it may have run
+    EXPIRED = "expired"  # older than its deadline; never sent
+    UNAVAILABLE = "unavailable"  # the link stayed down until the deadline; never sent
+    FORBIDDEN = "forbidden"  # policy does not let this user do this; never sent
+    INVALID = "invalid"  # malformed; never sent
+
+    @property
+    def buried(self) -> bool:
+        """Whether the command is kept among the dead ones, as it came."""
+        return self in (Outcome.INVALID, Outcome.FORBIDDEN, Outcome.EXPIRED)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a command did not end well; `details` names each wrong field."""
+
+    code: str
+    message: str
+    details: tuple[Flaw, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the value of the reply's `error`."""
+        return {
+            "code": self.code,
+            "message": self.message,
+            "details": [flaw._asdict() for flaw in self.details],
+        }

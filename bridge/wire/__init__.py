@@ -1,0 +1,1 @@
+"""How Tactium spells it: bytes in, frames out; no I/O and no clock."""
