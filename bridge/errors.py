@@ -18,7 +18,7 @@ no further, so nobody above `links` or `amqp` catches a foreign one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 
 class BridgeError(Exception):
@@ -29,7 +29,8 @@ class SettingsError(BridgeError):
     """A setting is unknown or wrong."""
 
 
-class Flaw(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Flaw:
     """One thing that is wrong with a command.
 
     `field` names the key of the command, or the property of the message; an
@@ -53,7 +54,7 @@ class InvalidCommand(BridgeError):
         self.flaws = tuple(flaws)
         self.command = command
         self.agent = agent
-        super().__init__("; ".join(f"{field}: {reason}" for field, reason in self.flaws))
+        super().__init__("; ".join(f"{flaw.field}: {flaw.reason}" for flaw in self.flaws))
 
 
 class LinkError(BridgeError):

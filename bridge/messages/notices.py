@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from bridge.messages.privacy import Personal, RawFrame
+from bridge.messages.replies import Failure
 
 
 @dataclass(slots=True)
@@ -56,7 +57,7 @@ class CommandEnded:
     agent: str | None
     user: str | None
     outcome: str
-    error: dict[str, Any] | None
+    error: Failure | None
     duration_seconds: float
     correlation_id: str | None
     context: dict[str, Any] | None

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from bridge.errors import Flaw
+from bridge.messages.privacy import RawFrame
 
 
 class Outcome(StrEnum):
@@ -30,16 +31,25 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a command did not end well; `details` names each wrong field."""
+    """Why a command did not end well: `error` in its reply."""
 
     code: str
     message: str
     details: tuple[Flaw, ...] = ()
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the value of the reply's `error`."""
-        return {
-            "code": self.code,
-            "message": self.message,
-            "details": [flaw._asdict() for flaw in self.details],
-        }
+
+@dataclass(slots=True)
+class Reply:
+    """The one answer to a command; the keys of its JSON, in order."""
+
+    id: str
+    command: str | None
+    agent: str | None
+    outcome: Outcome
+    data: Any
+    error: Failure | None
+    raw: RawFrame | None
+    received_at: str
+    sent_at: str | None
+    replied_at: str
+    context: dict[str, Any] | None

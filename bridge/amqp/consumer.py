@@ -1,0 +1,157 @@
+"""Commands in: from the queue to the core, and what becomes of them back out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+from aio_pika.abc import AbstractConnection
+from aiormq.abc import AbstractChannel, ConsumerCallback, DeliveredMessage
+from pamqp.commands import Basic
+
+from bridge.amqp.connection import FOREIGN, keep_connected
+from bridge.amqp.outbox import Outbox
+from bridge.amqp.topology import Topology
+from bridge.backoff import delays
+from bridge.core.ports import Delivery
+from bridge.errors import BrokerDown
+from bridge.messages.replies import Reply
+from bridge.settings import AmqpSettings
+
+log = structlog.get_logger(__name__)
+
+CANCEL_TIMEOUT_SECONDS = 2.0
+
+Accept = Callable[[Delivery], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Delivered(Delivery):
+    """A delivery that knows its message, and where its answer goes out."""
+
+    message: DeliveredMessage
+    outbox: Outbox
+
+    async def conclude(self, reply: Reply) -> None:
+        """Send the reply, bury the command where its outcome asks for it, acknowledge.
+
+        Waits for the publishing connection where that is down. A delivery whose
+        channel is gone is left alone: the broker brings it again.
+        """
+        waits = delays()
+        to_bury = reply.outcome.buried or self.failed is not None
+        while not self.message.channel.is_closed:
+            try:
+                if to_bury:
+                    await self.outbox.bury(self.message, reply)
+                    to_bury = False
+                if self.reply_to:
+                    correlation_id = self.correlation_id or self.message_id
+                    await self.outbox.reply(self.reply_to, correlation_id, reply)
+            except BrokerDown:
+                await asyncio.sleep(next(waits))
+            else:
+                with suppress(*FOREIGN):
+                    await self.message.channel.basic_ack(self.message.delivery_tag or 0, wait=False)
+                return
+
+
+class Consumer:
+    """Owns the consuming connection; answers go out through the `outbox`."""
+
+    def __init__(
+        self, settings: AmqpSettings, topology: Topology, outbox: Outbox, *, prefetch: int
+    ) -> None:
+        self._settings = settings
+        self._topology = topology
+        self._outbox = outbox
+        self._prefetch = prefetch
+        self._channel: AbstractChannel | None = None
+        self._tags: list[str] = []
+        self._stopping = False
+
+    async def run(self, accept: Accept) -> None:
+        """Consume, over as many connections as it takes, until cancelled."""
+
+        async def use(connection: AbstractConnection, on_ready: Callable[[], None]) -> None:
+            await self._consume(accept, connection, on_ready)
+
+        await keep_connected("commands", self._settings, use)
+
+    async def stop(self) -> None:
+        """Take no more. What was delivered can still be concluded."""
+        self._stopping = True
+        if self._channel is None:
+            return
+        with suppress(*FOREIGN):
+            for tag in self._tags:
+                await self._channel.basic_cancel(tag, timeout=CANCEL_TIMEOUT_SECONDS)
+
+    async def _consume(
+        self, accept: Accept, connection: AbstractConnection, on_ready: Callable[[], None]
+    ) -> None:
+        """Declare and consume, for as long as the connection lasts."""
+        opened = await connection.channel(publisher_confirms=False)
+        await opened.set_qos(prefetch_count=self._prefetch)
+        commands, given_up = await self._topology.declare_queues(opened)
+        channel = await opened.get_underlay_channel()
+        cancelled = asyncio.Event()
+        channel.on_consumer_cancel_callbacks.add(lambda _frame: cancelled.set())
+
+        async def on_command(message: DeliveredMessage) -> None:
+            accept(self._delivered(message, failed=False))
+
+        async def on_given_up(message: DeliveredMessage) -> None:
+            accept(self._delivered(message, failed=True))
+
+        try:
+            if not self._stopping:
+                self._tags = [await _start(channel, commands.name, on_command)]
+                self._tags.append(await _start(channel, given_up.name, on_given_up))
+                self._channel = channel
+                on_ready()
+            await cancelled.wait()
+        finally:
+            self._channel = None
+        raise BrokerDown("the broker ended the consumer: was its queue deleted?")
+
+    def _delivered(self, message: DeliveredMessage, *, failed: bool) -> _Delivered:
+        properties = message.header.properties
+        return _Delivered(
+            body=message.body,
+            content_type=properties.content_type,
+            message_id=properties.message_id or None,
+            correlation_id=properties.correlation_id or None,
+            reply_to=properties.reply_to or None,
+            user=properties.user_id or None,
+            expiration_seconds=_seconds(properties.expiration),
+            redelivered=bool(message.redelivered),
+            failed=_why_given_up(properties) if failed else None,
+            received_at=datetime.now(UTC),
+            message=message,
+            outbox=self._outbox,
+        )
+
+
+async def _start(channel: AbstractChannel, queue: str, callback: ConsumerCallback) -> str:
+    return (await channel.basic_consume(queue, callback)).consumer_tag or ""
+
+
+def _seconds(expiration: str | None) -> float | None:
+    """Return an expiration, which AMQP writes as text in milliseconds."""
+    try:
+        return int(expiration) / 1000 if expiration else None
+    except ValueError:
+        return None
+
+
+def _why_given_up(properties: Basic.Properties) -> str:
+    """Return the broker's word for why it dead-lettered a message."""
+    match (properties.headers or {}).get("x-death"):
+        case [{"reason": str(reason)}, *_]:
+            return reason
+    return "expired"

@@ -1,0 +1,120 @@
+"""Where single messages go out: replies, and commands to be buried.
+
+They share the publishing connection but not the events' channel, so a reply
+that fails disturbs no event. Each is confirmed before its sender goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+import orjson
+import structlog
+from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.exceptions import DeliveryError, PublishError
+from pamqp.commands import Basic
+from ulid import ULID
+
+from bridge.amqp.connection import FOREIGN
+from bridge.errors import BrokerDown
+from bridge.messages.envelope import APP_ID
+from bridge.messages.replies import Reply
+
+log = structlog.get_logger(__name__)
+
+REPLY_TYPE = "tactium.reply"
+PERSISTENT = 2
+
+
+class Outbox:
+    """Sends what is not an event, for as long as it is `attach`ed to a channel."""
+
+    def __init__(self, dead_exchange: str, confirm_timeout_seconds: float) -> None:
+        self._dead_exchange = dead_exchange
+        self._confirm_timeout_seconds = confirm_timeout_seconds
+        self._channel: AbstractChannel | None = None
+
+    def attach(self, channel: AbstractChannel | None) -> None:
+        """Send through this channel from now on; None where there is none."""
+        self._channel = channel
+
+    async def reply(self, reply_to: str, correlation_id: str | None, reply: Reply) -> None:
+        """Send a reply and have it confirmed.
+
+        A queue that is gone is its owner's own affair: logged, and no error.
+        Raises `BrokerDown` where the reply may not have arrived.
+        """
+        properties = Basic.Properties(
+            content_type="application/json",
+            correlation_id=correlation_id,
+            delivery_mode=PERSISTENT,
+            message_id=str(ULID()),
+            timestamp=datetime.now(UTC),
+            message_type=REPLY_TYPE,
+            app_id=APP_ID,
+        )
+        try:
+            await self._send("", reply_to, orjson.dumps(reply), properties, mandatory=True)
+        except PublishError:
+            log.warning("reply_unroutable", command_id=reply.id, todo="its queue is gone")
+
+    async def bury(self, message: DeliveredMessage, reply: Reply) -> None:
+        """Keep a command that was not run, as it came, with what became of it.
+
+        Raises `BrokerDown` where it may not have arrived.
+        """
+        properties = message.header.properties
+        reason = reply.error.message if reply.error else ""
+        if reply.error and reply.error.details:
+            reason = "; ".join(f"{flaw.field}: {flaw.reason}" for flaw in reply.error.details)
+        buried = Basic.Properties(
+            content_type=properties.content_type,
+            content_encoding=properties.content_encoding,
+            headers={
+                **(properties.headers or {}),
+                "outcome": str(reply.outcome),
+                "reason": reason,
+                # only the user itself may send the property of that name
+                **({"user_id": properties.user_id} if properties.user_id else {}),
+            },
+            correlation_id=properties.correlation_id,
+            delivery_mode=PERSISTENT,
+            message_id=properties.message_id or str(ULID()),
+            reply_to=properties.reply_to,
+            timestamp=properties.timestamp,
+            message_type=properties.message_type,
+            app_id=properties.app_id,
+        )
+        await self._send(self._dead_exchange, message.routing_key or "", message.body, buried)
+
+    async def _send(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        properties: Basic.Properties,
+        *,
+        mandatory: bool = False,
+    ) -> None:
+        channel = self._channel
+        if channel is None:
+            raise BrokerDown("no connection to publish on")
+        try:
+            await channel.basic_publish(
+                body,
+                exchange=exchange,
+                routing_key=routing_key,
+                properties=properties,
+                mandatory=mandatory,
+                timeout=self._confirm_timeout_seconds,
+            )
+        except PublishError:
+            raise
+        except (*FOREIGN, DeliveryError) as error:
+            raise BrokerDown(f"not confirmed: {error}") from error
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise BrokerDown("the connection was lost before the confirm") from None

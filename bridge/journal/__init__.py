@@ -1,0 +1,1 @@
+"""What was heard and has not reached the broker yet."""

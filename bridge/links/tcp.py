@@ -1,0 +1,242 @@
+"""The link over Tactium's socket (§2.1, §4.12).
+
+Tactium is the server; the bridge registers as its administrator and hears every
+agent. The protocol has no ping, so a silent connection is asked something, and
+one that does not answer is given up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+import ssl
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import structlog
+
+from bridge.backoff import delays
+from bridge.core.ports import Clock, Ear
+from bridge.errors import InvalidCommand, LinkDown, LinkSilent, SettingsError
+from bridge.messages.commands import GetStatus, WireCommand
+from bridge.messages.events import Heard
+from bridge.messages.notices import FrameMalformed
+from bridge.messages.notices import LinkDown as LinkDownNotice
+from bridge.messages.notices import LinkUp as LinkUpNotice
+from bridge.settings import LinkSettings
+from bridge.wire.frame import Decoder, Frame, Malformed, decode
+from bridge.wire.grammar import REGISTER_LOGON, REGISTER_STATUS, Speller, understand
+
+log = structlog.get_logger(__name__)
+
+TRANSPORT = "socket"
+READ_BYTES = 256 * 1024
+SEND_TIMEOUT_SECONDS = 10.0
+CLOSE_TIMEOUT_SECONDS = 2.0
+
+_FORMS = {
+    "auto": (REGISTER_LOGON, REGISTER_STATUS),
+    "logon": (REGISTER_LOGON,),
+    "status": (REGISTER_STATUS,),
+}
+
+
+class TcpLink:
+    """One administrator connection, made again whenever it is lost.
+
+    Raises `SettingsError` where TLS is asked for and its CA file cannot be read.
+    """
+
+    def __init__(self, settings: LinkSettings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._speller = Speller(settings.encoding, settings.zone)
+        self._tls = _tls_context(settings.tls_ca_file) if settings.tls else None
+        self._peer = f"{settings.host}:{settings.port}"
+        self._writer: asyncio.StreamWriter | None = None  # set while the link is up
+
+    def __repr__(self) -> str:
+        return f"<TcpLink: {self._peer}, {'up' if self._writer else 'down'}>"
+
+    def spell(self, command: WireCommand) -> bytes:
+        """Return the frame of a command. Raises `InvalidCommand`."""
+        return self._speller.spell(command)
+
+    async def send(self, frame: bytes) -> None:
+        """Write one frame. Raises `LinkDown` where nothing of it was written.
+
+        A connection that takes no more bytes for 10 s is cut; whether the frame
+        arrived is then as unknown as with any other connection lost.
+        """
+        writer = self._writer
+        if writer is None or writer.is_closing():
+            raise LinkDown(f"no connection to Tactium at {self._peer}")
+        writer.write(frame)
+        try:
+            async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
+                await writer.drain()
+        except (OSError, TimeoutError):
+            writer.transport.abort()
+
+    async def run(self, ear: Ear) -> None:
+        """Connect, listen and connect again, until cancelled."""
+        waits = delays()
+        explained = False
+        while True:
+            was_up = False
+            reason = "the bridge stopped"
+            try:
+                reader, writer = await self._connect()
+                try:
+                    await self._listen(reader, writer, ear)
+                finally:
+                    was_up = self._writer is not None
+                    self._writer = None
+                    await _close(writer)
+            except (OSError, LinkSilent) as error:
+                reason = str(error) or type(error).__name__
+            finally:
+                if was_up:
+                    log.warning("link_down", peer=self._peer, reason=reason)
+                    notice = LinkDownNotice(TRANSPORT, self._peer, reason)
+                    await ear.on_down(notice, self._clock())
+            if was_up:
+                waits, explained = delays(), True
+            elif not explained:
+                explained = True
+                log.warning(
+                    "link_waiting",
+                    peer=self._peer,
+                    reason=reason,
+                    todo="see that Tactium runs, and that link.host and link.port are right",
+                )
+            await asyncio.sleep(next(waits))
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        seconds = self._settings.connect_timeout_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                reader, writer = await asyncio.open_connection(
+                    self._settings.host, self._settings.port, ssl=self._tls, limit=READ_BYTES
+                )
+        except TimeoutError:
+            raise LinkSilent(f"no connection within {seconds:g} s") from None
+        _watch(writer.get_extra_info("socket"), self._settings)
+        return reader, writer
+
+    async def _listen(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ear: Ear
+    ) -> None:
+        """Register, then hand over all that arrives; ends only by raising."""
+        decoder = Decoder(self._settings.max_frame_bytes)
+        forms = iter(_FORMS[self._settings.handshake])
+        writer.write(next(forms))
+        probing = False
+        try:
+            while True:
+                silence = asyncio.timeout(self._patience(probing=probing))
+                try:
+                    async with silence:
+                        data = await reader.read(READ_BYTES)
+                except TimeoutError:
+                    if not silence.expired():
+                        raise  # the kernel's own: the peer is gone
+                    probing = await self._break_silence(writer, forms, ear, probing=probing)
+                    continue
+                if not data:
+                    raise LinkSilent("Tactium closed the connection")
+                probing = False
+                await self._hand_over(decoder.feed(data), writer, ear)
+        finally:
+            await self._hand_over(decoder.finish(), writer, ear)
+
+    async def _hand_over(
+        self, pieces: Sequence[Frame | Malformed], writer: asyncio.StreamWriter, ear: Ear
+    ) -> None:
+        at = self._clock()
+        if self._writer is None and any(isinstance(piece, Frame) for piece in pieces):
+            await self._come_up(writer, ear, "registered")
+        if pieces:
+            await ear.on_heard([_said(piece) for piece in pieces], at)
+
+    async def _come_up(self, writer: asyncio.StreamWriter, ear: Ear, reason: str) -> None:
+        self._writer = writer
+        log.info("link_up", peer=self._peer, reason=reason)
+        await ear.on_up(LinkUpNotice(TRANSPORT, self._peer, reason), self._clock())
+
+    def _patience(self, *, probing: bool) -> float:
+        """Return for how many seconds silence is nothing to worry about."""
+        if self._writer is None:
+            return self._settings.handshake_timeout_seconds
+        if probing:
+            return self._settings.probe_timeout_seconds
+        return self._settings.idle_probe_seconds
+
+    async def _break_silence(
+        self, writer: asyncio.StreamWriter, forms: Iterator[bytes], ear: Ear, *, probing: bool
+    ) -> bool:
+        """Say something to a silent peer; return whether an answer is expected.
+
+        Raises `LinkSilent` where one was expected already and some agent is
+        known, whom Tactium would have answered for.
+        """
+        if self._writer is None:
+            form = next(forms, None)
+            if form is None:
+                log.warning("link_unconfirmed", todo="Tactium did not answer the registration")
+                await self._come_up(writer, ear, "registered, unconfirmed")
+            else:
+                writer.write(form)
+            return False
+        agent = ear.maybe_known_agent()
+        if probing and agent is not None:
+            seconds = self._settings.idle_probe_seconds + self._settings.probe_timeout_seconds
+            raise LinkSilent(f"Tactium said nothing for {seconds:g} s, not even when asked")
+        writer.write(self._probe(agent))
+        return True
+
+    def _probe(self, agent: str | None) -> bytes:
+        """Return a question that changes nothing (§4.6)."""
+        try:
+            return self.spell(GetStatus(agent=agent)) if agent else REGISTER_STATUS
+        except (InvalidCommand, ValueError):  # a login that cannot be written back
+            return REGISTER_STATUS
+
+
+def _said(piece: Frame | Malformed) -> Heard | FrameMalformed:
+    if isinstance(piece, Frame):
+        return understand(piece)
+    return FrameMalformed.of(piece.reason, decode(piece.raw), piece.raw)
+
+
+def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(f"BRIDGE_LINK__TLS_CA_FILE: {ca_file}: {error}") from None
+
+
+def _watch(connection: socket.socket, settings: LinkSettings) -> None:
+    """Let the kernel notice a peer that is gone; it says so at the next read or write."""
+    seconds = math.ceil(settings.probe_timeout_seconds)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", math.ceil(settings.idle_probe_seconds)),
+        ("TCP_KEEPINTVL", seconds),
+        ("TCP_KEEPCNT", 2),
+        ("TCP_USER_TIMEOUT", 2 * seconds * 1000),
+    ):
+        option = getattr(socket, name, None)  # macOS and BSD know only some of them
+        if option is not None:
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    """Close politely, but not for long: a black-holed peer never answers."""
+    writer.close()
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+            await writer.wait_closed()
+    except (OSError, TimeoutError):
+        writer.transport.abort()
