@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from typing import Any
 
 import structlog
 from ulid import ULID
 
+from bridge.amqp import consumer, publisher
+from bridge.amqp.connection import Health
 from bridge.amqp.consumer import Consumer
 from bridge.amqp.outbox import Outbox
 from bridge.amqp.publisher import Publisher
@@ -42,12 +45,15 @@ def compose(settings: Settings) -> Bridge:
         schema_base_url=settings.events.schema_base_url,
     )
     topology = Topology(settings.amqp, settings.commands.ttl_seconds)
+    health = Health(publisher.CONNECTION, consumer.CONNECTION)
     outbox = Outbox(topology.dead, settings.amqp.confirm_timeout_seconds)
     return Bridge(
         link=TcpLink(settings.link, now),
         journal=MemoryJournal(envelope),
-        publisher=Publisher(settings.amqp, topology, outbox),
-        inbox=Consumer(settings.amqp, topology, outbox, prefetch=settings.commands.prefetch),
+        publisher=Publisher(settings.amqp, topology, outbox, health),
+        inbox=Consumer(
+            settings.amqp, topology, outbox, health, prefetch=settings.commands.prefetch
+        ),
         settings=settings.commands,
         clock=now,
         new_id=new_id,
@@ -75,3 +81,15 @@ def stopped_by_signals() -> Iterator[asyncio.Event]:
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+
+
+async def until_stopped(work: Coroutine[Any, Any, None]) -> None:
+    """Do the work until it is done, or until SIGTERM or SIGINT cancel it."""
+    with stopped_by_signals() as stopping:
+        working = asyncio.create_task(work)
+        signalled = asyncio.create_task(stopping.wait())
+        await asyncio.wait((working, signalled), return_when=asyncio.FIRST_COMPLETED)
+        signalled.cancel()
+        working.cancel()
+        with suppress(asyncio.CancelledError):
+            await working

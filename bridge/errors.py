@@ -8,6 +8,7 @@ BridgeError
 │   └── LinkSilent         the peer accepts and says nothing; reconnect
 ├── BrokerError
 │   ├── BrokerDown         RabbitMQ cannot be reached just now; try again
+│   ├── BrokerRefused      RabbitMQ lets this user not in, or not do that
 │   └── TopologyConflict   a queue or exchange exists with other arguments
 └── SandboxError           no private RabbitMQ node can be run on this machine
 
@@ -75,6 +76,10 @@ class BrokerError(BridgeError):
 
 class BrokerDown(BrokerError):
     """RabbitMQ cannot be reached just now."""
+
+
+class BrokerRefused(BrokerError):
+    """RabbitMQ lets this user not in, or not do that."""
 
 
 class TopologyConflict(BrokerError):

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 from dotenv import dotenv_values
@@ -118,19 +118,8 @@ class LogSettings(Slice):
     format: Literal["json", "console"] | None = None
 
 
-class Settings(BaseSettings):
-    """All settings of one bridge. Use `load`, which also explains what is wrong."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_nested_delimiter="__",
-        env_file=ENV_FILE,
-        dotenv_filtering="only_existing",
-        extra="forbid",
-        frozen=True,
-        validate_default=True,
-        hide_input_in_errors=True,
-    )
+class Settings(Slice):
+    """All settings of one bridge. `load` reads them from where an operator puts them."""
 
     site: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] = "main"
     link: LinkSettings = LinkSettings()
@@ -138,6 +127,17 @@ class Settings(BaseSettings):
     commands: CommandsSettings = CommandsSettings()
     events: EventsSettings = EventsSettings()
     log: LogSettings = LogSettings()
+
+
+class _SourcedSettings(BaseSettings, Settings):
+    """The settings, and where they come from."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        env_file=ENV_FILE,
+        dotenv_filtering="only_existing",
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -171,8 +171,8 @@ class Settings(BaseSettings):
         )
 
 
-def load(**given: Any) -> Settings:
-    """Read the settings; `given` ones, by slice, come before all others.
+def load() -> Settings:
+    """Read the settings.
 
     Raises `SettingsError` with one line about the first wrong one.
     """
@@ -180,7 +180,7 @@ def load(**given: Any) -> Settings:
     if config and not Path(config).is_file():
         raise SettingsError(f"{CONFIG_VARIABLE}: there is no file {config!r}")
     try:
-        settings = Settings(**given)
+        settings = _SourcedSettings()
     except ValidationError as error:
         raise SettingsError(_explain(error.errors(include_url=False)[0])) from None
     except ValueError as error:  # what the sources raise: broken TOML, broken JSON in a variable

@@ -15,10 +15,17 @@ from typing import Any
 import aio_pika
 import structlog
 from aio_pika.abc import AbstractConnection
-from aiormq.exceptions import AMQPError, ChannelInvalidStateError
+from aiormq.exceptions import (
+    AMQPError,
+    AuthenticationError,
+    ChannelAccessRefused,
+    ChannelInvalidStateError,
+    ConnectionNotAllowed,
+    ProbableAuthenticationError,
+)
 
 from bridge.backoff import delays
-from bridge.errors import BrokerDown, TopologyConflict
+from bridge.errors import BrokerDown, BrokerError, BrokerRefused, TopologyConflict
 from bridge.settings import AmqpSettings
 
 log = structlog.get_logger(__name__)
@@ -28,49 +35,84 @@ CLOSE_TIMEOUT_SECONDS = 2.0
 FOREIGN = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
 """All that the library raises where the broker, the network or a channel fails."""
 
+_REFUSALS = (
+    AuthenticationError,
+    ProbableAuthenticationError,
+    ConnectionNotAllowed,
+    ChannelAccessRefused,
+)
+
 Use = Callable[[AbstractConnection, Callable[[], None]], Coroutine[Any, Any, None]]
 """Uses a connection until it is lost; calls its second argument once all is set up."""
 
 
-async def keep_connected(purpose: str, settings: AmqpSettings, use: Use) -> None:
+class Health:
+    """Whether the connections under these names work; says so when that changes.
+
+    A line for each new kind of trouble, not for each try and not for each of
+    the connections that one dead broker takes away.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self._missing = set(names)
+        self._troubles: set[type[BrokerError]] = set()
+
+    def works(self, name: str) -> None:
+        """Note that a connection is set up."""
+        self._missing.discard(name)
+        if not self._missing:
+            self._troubles.clear()
+            log.info("broker_up")
+
+    def fails(self, name: str, error: BrokerError) -> None:
+        """Note that a connection is lost, or could not be made."""
+        self._missing.add(name)
+        if type(error) not in self._troubles:
+            self._troubles.add(type(error))
+            report = log.warning if isinstance(error, BrokerDown) else log.error
+            report("broker_down", connection=name, reason=str(error), todo=_TODO[type(error)])
+
+
+_TODO: dict[type[BrokerError], str] = {
+    BrokerDown: "see that RabbitMQ runs and that amqp.url leads to it; it is tried again",
+    BrokerRefused: "give the user in amqp.url its password and its permissions",
+    TopologyConflict: "delete what differs once it is empty, or set another amqp.prefix",
+}
+
+
+async def keep_connected(name: str, settings: AmqpSettings, health: Health, use: Use) -> None:
     """Connect and `use` the connection, again after each loss, until cancelled.
 
-    `purpose` names the connection, here and in RabbitMQ's own lists. What goes
-    wrong is logged when it changes, not at each try.
+    `name` is the connection's, here and in RabbitMQ's own lists.
     """
     waits = delays()
-    complaint = ""
 
     def on_ready() -> None:
-        nonlocal waits, complaint
-        waits, complaint = delays(), ""
-        log.info("broker_up", connection=purpose)
+        nonlocal waits
+        waits = delays()
+        health.works(name)
 
     while True:
         try:
-            await _connect_and_use(purpose, settings, use, on_ready)
-        except (BrokerDown, TopologyConflict) as error:
-            if str(error) != complaint:
-                complaint = str(error)
-                conflict = isinstance(error, TopologyConflict)
-                report = log.error if conflict else log.warning
-                report("broker_down", connection=purpose, reason=complaint)
+            await _connect_and_use(name, settings, use, on_ready)
+        except BrokerError as error:
+            health.fails(name, error)
         await asyncio.sleep(next(waits))
 
 
 async def _connect_and_use(
-    purpose: str, settings: AmqpSettings, use: Use, on_ready: Callable[[], None]
+    name: str, settings: AmqpSettings, use: Use, on_ready: Callable[[], None]
 ) -> None:
-    """Use one connection until it fails. Raises `BrokerDown` or `TopologyConflict`."""
+    """Use one connection until it fails. Raises a `BrokerError`."""
     try:
         connection = await aio_pika.connect(
             settings.url.get_secret_value(),
             timeout=settings.connect_timeout_seconds,
             heartbeat=settings.heartbeat_seconds,
-            client_properties={"connection_name": f"tactium-bridge {purpose}"},
+            client_properties={"connection_name": f"tactium-bridge {name}"},
         )
     except FOREIGN as error:
-        raise BrokerDown(_words(error)) from error
+        raise _translated(error) from error
     lost: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
 
     def on_close(_connection: object, error: BaseException | None) -> None:
@@ -98,7 +140,7 @@ def _raise_why(using: asyncio.Task[None], lost: asyncio.Future[BaseException | N
     if cause is not None and not isinstance(cause, FOREIGN):
         raise cause
     reason = cause or (lost.result() if lost.done() else None)
-    raise BrokerDown(_words(reason)) from reason
+    raise _translated(reason) from reason
 
 
 async def _close(connection: AbstractConnection) -> None:
@@ -110,5 +152,6 @@ async def _close(connection: AbstractConnection) -> None:
         log.debug("broker_close_failed")
 
 
-def _words(error: BaseException | None) -> str:
-    return str(error) or type(error).__name__ if error else "the connection was lost"
+def _translated(error: BaseException | None) -> BrokerError:
+    words = str(error) or type(error).__name__ if error else "the connection was lost"
+    return BrokerRefused(words) if isinstance(error, _REFUSALS) else BrokerDown(words)

@@ -13,8 +13,9 @@ from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel, ConsumerCallback, DeliveredMessage
 from pamqp.commands import Basic
 
-from bridge.amqp.connection import FOREIGN, keep_connected
+from bridge.amqp.connection import FOREIGN, Health, keep_connected
 from bridge.amqp.outbox import Outbox
+from bridge.amqp.properties import read_leniently
 from bridge.amqp.topology import Topology
 from bridge.backoff import delays
 from bridge.core.ports import Delivery
@@ -24,6 +25,7 @@ from bridge.settings import AmqpSettings
 
 log = structlog.get_logger(__name__)
 
+CONNECTION = "commands"
 CANCEL_TIMEOUT_SECONDS = 2.0
 
 Accept = Callable[[Delivery], None]
@@ -64,15 +66,23 @@ class Consumer:
     """Owns the consuming connection; answers go out through the `outbox`."""
 
     def __init__(
-        self, settings: AmqpSettings, topology: Topology, outbox: Outbox, *, prefetch: int
+        self,
+        settings: AmqpSettings,
+        topology: Topology,
+        outbox: Outbox,
+        health: Health,
+        *,
+        prefetch: int,
     ) -> None:
         self._settings = settings
+        self._health = health
         self._topology = topology
         self._outbox = outbox
         self._prefetch = prefetch
         self._channel: AbstractChannel | None = None
         self._tags: list[str] = []
         self._stopping = False
+        read_leniently()
 
     async def run(self, accept: Accept) -> None:
         """Consume, over as many connections as it takes, until cancelled."""
@@ -80,7 +90,7 @@ class Consumer:
         async def use(connection: AbstractConnection, on_ready: Callable[[], None]) -> None:
             await self._consume(accept, connection, on_ready)
 
-        await keep_connected("commands", self._settings, use)
+        await keep_connected(CONNECTION, self._settings, self._health, use)
 
     async def stop(self) -> None:
         """Take no more. What was delivered can still be concluded."""

@@ -17,6 +17,7 @@ from pamqp.commands import Basic
 from ulid import ULID
 
 from bridge.amqp.connection import FOREIGN
+from bridge.amqp.properties import writable
 from bridge.errors import BrokerDown
 from bridge.messages.envelope import APP_ID
 from bridge.messages.replies import Reply
@@ -72,7 +73,7 @@ class Outbox:
             content_type=properties.content_type,
             content_encoding=properties.content_encoding,
             headers={
-                **(properties.headers or {}),
+                **writable(properties.headers or {}),
                 "outcome": str(reply.outcome),
                 "reason": reason,
                 # only the user itself may send the property of that name

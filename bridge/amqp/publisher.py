@@ -10,13 +10,14 @@ from aio_pika.abc import AbstractConnection
 from aiormq import Channel
 from pamqp.commands import Basic
 
-from bridge.amqp.connection import keep_connected
+from bridge.amqp.connection import Health, keep_connected
 from bridge.amqp.outbox import PERSISTENT, Outbox
 from bridge.amqp.topology import Topology
 from bridge.core.ports import Journal
 from bridge.messages.envelope import APP_ID, CONTENT_TYPE, Sealed
 from bridge.settings import AmqpSettings
 
+CONNECTION = "events"
 WINDOW = 512
 """Messages on their way to the broker at once: bounds memory, and what is sent again."""
 
@@ -24,8 +25,11 @@ WINDOW = 512
 class Publisher:
     """Owns the publishing connection; the `outbox` shares it."""
 
-    def __init__(self, settings: AmqpSettings, topology: Topology, outbox: Outbox) -> None:
+    def __init__(
+        self, settings: AmqpSettings, topology: Topology, outbox: Outbox, health: Health
+    ) -> None:
         self._settings = settings
+        self._health = health
         self._topology = topology
         self._outbox = outbox
 
@@ -35,7 +39,7 @@ class Publisher:
         async def use(connection: AbstractConnection, on_ready: Callable[[], None]) -> None:
             await self._publish(journal, connection, on_ready)
 
-        await keep_connected("events", self._settings, use)
+        await keep_connected(CONNECTION, self._settings, self._health, use)
 
     async def _publish(
         self, journal: Journal, connection: AbstractConnection, on_ready: Callable[[], None]

@@ -1,0 +1,5 @@
+"""`python -m bridge` is `tactium-bridge`."""
+
+from bridge.cli import main
+
+main()

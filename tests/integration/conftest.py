@@ -1,0 +1,71 @@
+"""Fixtures: a fresh vhost for each test, and a whole site in it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from aio_pika import connect
+from ulid import ULID
+
+from bridge.sandbox import RabbitMQNode
+from bridge.settings import AmqpSettings, CommandsSettings, LinkSettings, Settings
+from bridge.simulator import Answers, SimulatorOptions, open_simulator
+from tests.integration.site import OpenSite, Site
+
+TACTIUM = SimulatorOptions(
+    port=0, agents=("Jose", "ana", "bruno", "carla", "josé.silva"), calls_per_minute=0, seed=1
+)
+
+
+@pytest.fixture
+async def vhost_url(rabbitmq: RabbitMQNode) -> str:
+    """A fresh vhost on the run's private node."""
+    name = str(ULID()).lower()
+    await rabbitmq.add_vhost(name)
+    return rabbitmq.url(name)
+
+
+@pytest.fixture
+def open_site(vhost_url: str) -> OpenSite:
+    """Return what opens a site: Tactium and the broker are there, the bridge is not yet."""
+
+    @asynccontextmanager
+    async def opened(
+        *,
+        tactium: SimulatorOptions = TACTIUM,
+        link: Mapping[str, Any] = MappingProxyType({}),
+        amqp: Mapping[str, Any] = MappingProxyType({}),
+        commands: Mapping[str, Any] = MappingProxyType({}),
+    ) -> AsyncIterator[Site]:
+        async with open_simulator(tactium) as simulator:
+            settings = Settings(
+                link=LinkSettings(host="127.0.0.1", port=simulator.port, **link),
+                amqp=AmqpSettings.model_validate({"url": vhost_url, **amqp}),
+                commands=CommandsSettings(**commands),
+            )
+            async with await connect(vhost_url) as connection:
+                site = Site(simulator, settings, await connection.channel(on_return_raises=True))
+                await site.subscribe()
+                yield site
+
+    return opened
+
+
+@pytest.fixture
+async def site(open_site: OpenSite) -> AsyncIterator[Site]:
+    """A site whose bridge is up, its first messages out of the way."""
+    async with (
+        open_site(
+            tactium=replace(TACTIUM, answers=Answers(impossible="error")),
+            commands={"timeout": 1.0, "make_call_window": 1.0},
+        ) as opened,
+        opened.bridge(),
+    ):
+        await opened.ask({"command": "get_agents"})
+        await opened.next_data("main.command.ok")
+        yield opened
