@@ -1,40 +1,43 @@
-# `make demo` and `make test` set up all that they need; run them in any order.
+# `make demo` and `make test` set up all that they need: Python packages into
+# .venv, and RabbitMQ through apt or Homebrew where the machine has none.
 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-
 PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13 3.14,$(shell command -v python$(v))) python3)
 
-.PHONY: demo test lint schemas clean help
+# Also pins what pip needs to build the package itself.
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test lint broker clean
 
 help: ## say what there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST)
 
-demo: $(READY) broker ## calls flow from a simulated Tactium through RabbitMQ, commands back
+demo: $(READY) broker ## calls flow from a simulated Tactium through RabbitMQ; commands flow back
 	@$(BIN)/tactium-bridge demo
 
-test: $(READY) broker lint ## all checks and all tests
+test: lint broker ## every check and every test
 	@$(BIN)/pytest
 
 lint: $(READY) ## style, types and the architecture
-	@$(BIN)/ruff check
-	@$(BIN)/ruff format --check
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+broker: $(READY)
+	@$(BIN)/python -m bridge.sandbox.install
 
 clean: ## forget what was set up
 	rm -rf $(VENV) dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
-.PHONY: broker
-broker: $(READY)
-	@$(BIN)/python -m bridge.sandbox.install
-
+# Without pip inside, so that Debian's Python needs no further package for it.
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo 'Python 3.11 or newer is needed: set PYTHON=/path/to/python3.11'; exit 1; }
-	@$(PYTHON) -m venv $(VENV) 2>/dev/null || $(PYTHON) -m virtualenv -q $(VENV) \
-	  || { echo "no virtual environment can be made: install python3-venv (apt) or 'pip install virtualenv'"; exit 1; }
-	@echo 'installing the bridge and its tools into $(VENV) …'
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one: make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "installing the bridge and its tools into $(VENV) …"
+	@$(PYTHON) -m venv --clear --without-pip $(VENV)
+	@$(PYTHON) -m pip --python $(BIN)/python install --quiet --editable '.[dev]'
 	@touch $@

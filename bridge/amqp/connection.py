@@ -30,7 +30,7 @@ from bridge.settings import AmqpSettings
 
 log = structlog.get_logger(__name__)
 
-CLOSE_TIMEOUT_SECONDS = 2.0
+CLOSE_TIMEOUT_SECONDS = 0.5
 
 FOREIGN = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
 """All that the library raises where the broker, the network or a channel fails."""

@@ -26,7 +26,7 @@ from bridge.settings import AmqpSettings
 log = structlog.get_logger(__name__)
 
 CONNECTION = "commands"
-CANCEL_TIMEOUT_SECONDS = 2.0
+STOP_TIMEOUT_SECONDS = 1.0
 
 Accept = Callable[[Delivery], None]
 
@@ -98,8 +98,9 @@ class Consumer:
         if self._channel is None:
             return
         with suppress(*FOREIGN):
-            for tag in self._tags:
-                await self._channel.basic_cancel(tag, timeout=CANCEL_TIMEOUT_SECONDS)
+            async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
+                for tag in self._tags:
+                    await self._channel.basic_cancel(tag)
 
     async def _consume(
         self, accept: Accept, connection: AbstractConnection, on_ready: Callable[[], None]

@@ -24,6 +24,7 @@ from bridge.messages.replies import Reply
 
 log = structlog.get_logger(__name__)
 
+DIRECT_REPLY_TO = "amq.rabbitmq.reply-to."
 REPLY_TYPE = "tactium.reply"
 PERSISTENT = 2
 
@@ -43,7 +44,8 @@ class Outbox:
     async def reply(self, reply_to: str, correlation_id: str | None, reply: Reply) -> None:
         """Send a reply and have it confirmed.
 
-        A queue that is gone is its owner's own affair: logged, and no error.
+        A queue that is gone is its owner's own affair: logged, and no error. Direct
+        reply-to never says so, and returns as unroutable even what it delivers.
         Raises `BrokerDown` where the reply may not have arrived.
         """
         properties = Basic.Properties(
@@ -55,8 +57,9 @@ class Outbox:
             message_type=REPLY_TYPE,
             app_id=APP_ID,
         )
+        mandatory = not reply_to.startswith(DIRECT_REPLY_TO)
         try:
-            await self._send("", reply_to, orjson.dumps(reply), properties, mandatory=True)
+            await self._send("", reply_to, orjson.dumps(reply), properties, mandatory=mandatory)
         except PublishError:
             log.warning("reply_unroutable", command_id=reply.id, todo="its queue is gone")
 

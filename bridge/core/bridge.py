@@ -27,11 +27,11 @@ from bridge.settings import CommandsSettings
 
 log = structlog.get_logger(__name__)
 
-GRACE_SECONDS = 5.0
-"""How long a stop waits for Tactium to answer what is in flight."""
-
-FLUSH_SECONDS = 2.0
-"""How long a stop waits for the broker to confirm what the journal holds."""
+# A stop takes under ten seconds although nobody may answer any more: these, one
+# second for the inbox to take no more, and one to close the connections.
+GRACE_SECONDS = 4.0  # for Tactium to answer what is in flight, and for the replies to go out
+HANG_UP_SECONDS = 1.0  # for the link to close
+FLUSH_SECONDS = 1.5  # for the broker to confirm what the journal holds
 
 
 class Bridge:
@@ -72,10 +72,11 @@ class Bridge:
             listening = group.create_task(self._link.run(self))
             consuming = group.create_task(self._inbox.run(self._dispatcher.accept))
             await stopping.wait()
+            log.info("stopping")
             await self._inbox.stop()
             await self._dispatcher.stop(GRACE_SECONDS)
             listening.cancel()
-            await asyncio.wait((listening,), timeout=FLUSH_SECONDS)
+            await asyncio.wait((listening,), timeout=HANG_UP_SECONDS)
             await self._flush()
             consuming.cancel()
             publishing.cancel()

@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 MOST_REMEMBERED = 10_000
 """Answers kept for commands that come again: many times what can be in flight."""
 
-_LAST_WORDS_SECONDS = 1.0  # to send the replies of what a stop has cut short
+_LAST_WORDS_SECONDS = 0.5  # to send the replies of what a stop has cut short
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,8 @@ class Screen:
         """Show one event."""
         kind = routing_key.partition(".")[2]
         self.events[kind] += 1
-        self._show("event", self._events, _event_text(routing_key, data))
+        if not kind.startswith("command."):  # the audit trail only repeats the replies
+            self._show("event", self._events, _event_text(routing_key, data))
 
     def command(self, asked: dict[str, Any]) -> None:
         """Show one command."""
@@ -106,10 +107,11 @@ def _panel(title: str, column: deque[Text], rows: int) -> Panel:
 
 
 def _event_text(routing_key: str, data: dict[str, Any]) -> Text:
-    shown = ("status", "duration_seconds", "outcome", "reason")
-    words = [f"{name}={data[name]}" for name in shown if data.get(name) is not None]
+    words = [str(data[name]) for name in ("status", "reason") if name in data]
     if data.get("call_id"):
-        words.append(f"call={data['call_id'][-6:]}")
+        words.append(f"call …{data['call_id'][-6:]}")
+    if data.get("duration_seconds") is not None:
+        words.append(f"after {data['duration_seconds']:.1f} s")
     return Text.assemble((routing_key, "cyan"), " ", " ".join(words))
 
 
@@ -123,5 +125,5 @@ def _reply_words(reply: dict[str, Any]) -> str:
         case {"agents": agents}:
             return f"{len(agents)} agents known"
         case {"call_id": str(call_id)}:
-            return f"call={call_id[-6:]}"
+            return f"call …{call_id[-6:]}"
     return ""

@@ -31,9 +31,10 @@ from bridge.wire.grammar import REGISTER_LOGON, REGISTER_STATUS, Speller, unders
 log = structlog.get_logger(__name__)
 
 TRANSPORT = "socket"
+STOPPED = "the bridge stopped"
 READ_BYTES = 256 * 1024
 SEND_TIMEOUT_SECONDS = 10.0
-CLOSE_TIMEOUT_SECONDS = 2.0
+CLOSE_TIMEOUT_SECONDS = 1.0
 
 _FORMS = {
     "auto": (REGISTER_LOGON, REGISTER_STATUS),
@@ -85,7 +86,7 @@ class TcpLink:
         explained = False
         while True:
             was_up = False
-            reason = "the bridge stopped"
+            reason = STOPPED
             try:
                 reader, writer = await self._connect()
                 try:
@@ -98,7 +99,8 @@ class TcpLink:
                 reason = str(error) or type(error).__name__
             finally:
                 if was_up:
-                    log.warning("link_down", peer=self._peer, reason=reason)
+                    report = log.info if reason is STOPPED else log.warning
+                    report("link_down", peer=self._peer, reason=reason)
                     notice = LinkDownNotice(TRANSPORT, self._peer, reason)
                     await ear.on_down(notice, self._clock())
             if was_up:

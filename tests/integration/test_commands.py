@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aio_pika import Message
 from aio_pika.abc import AbstractIncomingMessage
+from structlog.testing import capture_logs
 
 from bridge.simulator import Call, Simulator, Status
 from tests.integration.site import OpenSite, Site, until
@@ -310,8 +311,11 @@ async def test_commanders_who_want_no_reply_disturb_nothing(site: Site) -> None:
     pause = {"command": "pause", "agent": "ana", "code": "1"}
     await site.send(pause, reply_to=None)
     assert (await site.next_data("main.command.ok"))["command"] == "pause"
-    await site.send({"command": "resume", "agent": "ana"}, reply_to="gone")
-    assert (await site.next_data("main.command.ok"))["command"] == "resume"
+    with capture_logs() as logs:
+        await site.send({"command": "resume", "agent": "ana"}, reply_to="gone")
+        assert (await site.next_data("main.command.ok"))["command"] == "resume"
+        await until(lambda: bool(logs))
+    assert [line["event"] for line in logs] == ["reply_unroutable"]
     await site.send({"command": "nonsense"}, reply_to=None)
     assert (await site.next_data("main.command.invalid"))["command"] == "nonsense"
     assert (await site.ask(pause))["outcome"] == "ok"
@@ -331,8 +335,11 @@ async def test_direct_reply_to_and_the_exchange_work_too(site: Site) -> None:
         ),
         "ana.get_status",
     )
-    async with asyncio.timeout(10):
-        answer = await answers.get()
+    with capture_logs() as logs:
+        async with asyncio.timeout(10):
+            answer = await answers.get()
+        assert (await site.ask({"command": "get_agents"}))["outcome"] == "ok"
+    assert not logs
     assert answer.correlation_id == "m-2"
     assert json.loads(answer.body)["outcome"] == "ok"
 

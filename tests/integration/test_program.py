@@ -1,0 +1,224 @@
+"""The programs as processes of their own: what they print, how they end, what they leave."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from bridge.sandbox import RabbitMQNode
+from bridge.settings import Settings
+from tests.integration.site import OpenSite, until
+
+STOP_SECONDS = 10.0
+DEMO_SECONDS = 60.0
+
+
+@asynccontextmanager
+async def program(*arguments: str, cwd: Path, **environment: str) -> AsyncIterator[Process]:
+    """Run `tactium-bridge` inside; whatever happens, it is gone afterwards."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "bridge",
+        *arguments,
+        cwd=cwd,
+        env={"PATH": os.environ["PATH"], "TMPDIR": str(cwd), **environment},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def ended(process: Process, timeout_seconds: float = STOP_SECONDS) -> tuple[int, str, str]:
+    """Return how it ended: exit code, standard output and error."""
+    async with asyncio.timeout(timeout_seconds):
+        out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """Return the environment that gives `run` the same settings."""
+    return {
+        "BRIDGE_LINK__HOST": settings.link.host,
+        "BRIDGE_LINK__PORT": str(settings.link.port),
+        "BRIDGE_AMQP__URL": settings.amqp.url.get_secret_value(),
+    }
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_run_finishes_what_is_in_flight_and_exits_0(
+    open_site: OpenSite, tmp_path: Path, number: int
+) -> None:
+    """A command in flight gets its answer, one not begun stays queued, and the exit is clean."""
+    async with open_site() as site:
+        async with program("run", cwd=tmp_path, **environment_of(site.settings)) as process:
+            await site.next_data("main.link.up")
+            begun = await site.send({"command": "pause", "agent": "silent", "code": "1"})
+            waiting = await site.send({"command": "pause", "agent": "silent", "code": "2"})
+            await until(lambda: b"<silent><P><ON><1>$" in site.tactium.received)
+            process.send_signal(number)
+            await asyncio.sleep(0.5)
+            await site.say("<silent><OK>$")
+            code, out, err = await ended(process)
+        message, reply = await site.next_reply()
+        assert (message.correlation_id, reply["outcome"]) == (begun, "ok")
+        assert code == 0
+        assert out == ""
+        lines = [json.loads(line) for line in err.splitlines()]
+        assert [line["event"] for line in lines][-2:] == ["link_down", "stopped"]
+        assert "guest:guest" not in err
+        queue = await site.channel.get_queue("tactium.commands", ensure=False)
+        kept = await queue.get(timeout=5)
+        assert kept.correlation_id == waiting
+        assert b"<silent><P><ON><2>$" not in site.tactium.received
+        assert await site.next_data("main.link.down")
+
+
+async def test_run_stops_within_ten_seconds_with_nobody_there(tmp_path: Path) -> None:
+    """Neither Tactium nor a broker: it says what it waits for, and still stops at once."""
+    environment = {
+        "BRIDGE_LINK__PORT": "9",
+        "BRIDGE_AMQP__URL": "amqp://guest:hunter2@127.0.0.1:9/",
+        "BRIDGE_LOG__FORMAT": "json",
+    }
+    async with program("run", cwd=tmp_path, **environment) as process:
+        assert process.stderr
+        seen: set[str] = set()
+        while not {"link_waiting", "broker_down"} <= seen:
+            async with asyncio.timeout(STOP_SECONDS):
+                line = json.loads(await process.stderr.readline())
+            assert "hunter2" not in str(line)
+            seen.add(line["event"])
+        process.send_signal(signal.SIGTERM)
+        code, _, _ = await ended(process)
+    assert code == 0
+    assert not left_behind(tmp_path)
+
+
+async def test_run_stops_within_ten_seconds_with_nobody_answering(
+    open_site: OpenSite, rabbitmq: RabbitMQNode, tmp_path: Path
+) -> None:
+    """The broker hangs and Tactium owes an answer: it stops all the same."""
+    async with open_site() as site:
+        async with program("run", cwd=tmp_path, **environment_of(site.settings)) as process:
+            await site.next_data("main.link.up")
+            await site.send({"command": "pause", "agent": "silent", "code": "1"})
+            await until(lambda: b"<silent><P><ON><1>$" in site.tactium.received)
+            rabbitmq.suspend()
+            try:
+                process.send_signal(signal.SIGTERM)
+                code, _, err = await ended(process)
+            finally:
+                rabbitmq.resume()
+    assert code == 0
+    assert "Traceback" not in err
+    assert json.loads(err.splitlines()[-1])["event"] == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("environment", "line"),
+    [
+        ({"BRIDGE_LINK__PORT": "abc"}, "BRIDGE_LINK__PORT: 'abc'"),
+        ({"BRIDGE_LINK__TRANSPORT": "pigeon"}, "'socket'"),
+        ({"BRIDGE_COLOUR": "red"}, "BRIDGE_COLOUR: there is no such setting"),
+        ({"BRIDGE_AMQP__URL": "http://u:hunter2@h"}, "BRIDGE_AMQP__URL"),
+        ({"BRIDGE_LINK__TLS": "1", "BRIDGE_LINK__TLS_CA_FILE": "/nope"}, "TLS_CA_FILE"),
+        ({"BRIDGE_CONFIG": "/nope.toml"}, "/nope.toml"),
+    ],
+)
+async def test_wrong_settings_end_with_2_and_one_line(
+    tmp_path: Path, environment: dict[str, str], line: str
+) -> None:
+    """One line names the setting, what it was and what it may be; no secret is in it."""
+    async with program("run", cwd=tmp_path, **environment) as process:
+        code, out, err = await ended(process)
+    assert code == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert line in err
+    assert "hunter2" not in err
+
+
+async def test_wrong_usage_ends_with_2(tmp_path: Path) -> None:
+    """An unknown option or command is wrong usage."""
+    for arguments in (["run", "--loud"], ["dance"], ["simulate", "--port", "x"]):
+        async with program(*arguments, cwd=tmp_path) as process:
+            code, _, err = await ended(process)
+        assert code == 2
+        assert "Error: " in err
+
+
+async def test_config_is_read_after_the_subcommand(tmp_path: Path) -> None:
+    """`run --config FILE` reads TOML, and a wrong value in it is named like any other."""
+    (tmp_path / "bridge.toml").write_text("[link]\nhandshake = 'wave'\n")
+    async with program("run", "--config", "bridge.toml", cwd=tmp_path) as process:
+        code, _, err = await ended(process)
+    assert code == 2
+    assert "BRIDGE_LINK__HANDSHAKE: 'wave'" in err
+
+
+async def test_simulate_is_a_program(tmp_path: Path) -> None:
+    """It listens, says where, answers a client, and ends with 0 on SIGTERM."""
+    async with program("simulate", "--port", "0", "--agents", "ana,bruno", cwd=tmp_path) as process:
+        assert process.stderr
+        async with asyncio.timeout(STOP_SECONDS):
+            listening = json.loads(await process.stderr.readline())
+            assert listening["event"] == "simulator_listening"
+            reader, writer = await asyncio.open_connection("127.0.0.1", listening["port"])
+            writer.write(b"<ana><S>$")
+            assert await reader.readuntil(b"$") == b"<ana><S><1>$"
+        process.send_signal(signal.SIGTERM)
+        code, _, _ = await ended(process)
+        writer.close()
+    assert code == 0
+
+
+async def test_demo_shows_everything_and_leaves_nothing(tmp_path: Path) -> None:
+    """Off a terminal: plain lines of events, commands and replies, a summary, exit 0."""
+    async with program("demo", "--seconds", "6", cwd=tmp_path) as process:
+        code, out, err = await ended(process, DEMO_SECONDS)
+    assert (code, err) == (0, "")
+    kinds = {line.split()[1] for line in out.splitlines() if line[2:3] == ":"}
+    assert {"event", "command", "reply"} <= kinds
+    assert "events received:" in out
+    assert "40050500" not in out
+    assert not left_behind(tmp_path)
+
+
+@pytest.mark.parametrize("after_seconds", [0.7, 9.0])
+async def test_demo_interrupted_leaves_nothing(tmp_path: Path, after_seconds: float) -> None:
+    """Ctrl-C while the node starts, or while all is flowing: no process and no file is left."""
+    async with program("demo", cwd=tmp_path) as process:
+        await asyncio.sleep(after_seconds)
+        process.send_signal(signal.SIGINT)
+        await ended(process)
+    assert not left_behind(tmp_path)
+
+
+def left_behind(folder: Path) -> list[str]:
+    """Return the files in a folder, and the processes that were told of it."""
+    found = [str(path) for path in folder.iterdir()]
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            told = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+        except OSError:
+            continue  # it has just ended, or is not ours
+        if str(folder).encode() in told:
+            found.append(told.decode(errors="replace"))
+    return found
