@@ -14,7 +14,7 @@ from aio_pika.exceptions import DeliveryError
 from ulid import ULID
 
 from bridge import app
-from bridge.settings import Settings
+from bridge.settings import LinkSettings, Settings
 from bridge.simulator import Simulator
 
 PATIENCE_SECONDS = 20.0
@@ -33,6 +33,10 @@ class Site:
         self.inbox: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
         self.replies: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
         self.reply_to = ""
+
+    def use_link(self, link: LinkSettings) -> None:
+        """Let the bridge reach Tactium another way."""
+        self.settings = self.settings.model_copy(update={"link": link})
 
     async def subscribe(self) -> None:
         """Hear everything that the bridge publishes, whether the bridge is there yet or not."""

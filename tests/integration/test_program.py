@@ -115,17 +115,19 @@ async def test_run_stops_within_ten_seconds_with_nobody_answering(
     open_site: OpenSite, rabbitmq: RabbitMQNode, tmp_path: Path
 ) -> None:
     """The broker hangs and Tactium owes an answer: it stops all the same."""
-    async with open_site() as site:
-        async with program("run", cwd=tmp_path, **environment_of(site.settings)) as process:
-            await site.next_data("main.link.up")
-            await site.send({"command": "pause", "agent": "silent", "code": "1"})
-            await until(lambda: b"<silent><P><ON><1>$" in site.tactium.received)
-            rabbitmq.suspend()
-            try:
-                process.send_signal(signal.SIGTERM)
-                code, _, err = await ended(process)
-            finally:
-                rabbitmq.resume()
+    async with (
+        open_site() as site,
+        program("run", cwd=tmp_path, **environment_of(site.settings)) as process,
+    ):
+        await site.next_data("main.link.up")
+        await site.send({"command": "pause", "agent": "silent", "code": "1"})
+        await until(lambda: b"<silent><P><ON><1>$" in site.tactium.received)
+        rabbitmq.suspend()
+        try:
+            process.send_signal(signal.SIGTERM)
+            code, _, err = await ended(process)
+        finally:
+            rabbitmq.resume()
     assert code == 0
     assert "Traceback" not in err
     assert json.loads(err.splitlines()[-1])["event"] == "stopped"
