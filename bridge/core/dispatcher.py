@@ -235,7 +235,8 @@ class Dispatcher:
                 job.begun = True
                 await self._link.send(job.frame)
                 await asyncio.wait((answer,), timeout=self._patience(job.command))
-            except LinkDown:
+            except LinkDown:  # found out before the link itself has said so
+                self._link_is_up.clear()
                 job.begun = False
                 continue
             finally:

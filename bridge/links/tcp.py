@@ -31,7 +31,6 @@ from bridge.wire.grammar import REGISTER_LOGON, REGISTER_STATUS, Speller, unders
 log = structlog.get_logger(__name__)
 
 TRANSPORT = "socket"
-STOPPED = "the bridge stopped"
 READ_BYTES = 256 * 1024
 SEND_TIMEOUT_SECONDS = 10.0
 CLOSE_TIMEOUT_SECONDS = 1.0
@@ -86,33 +85,26 @@ class TcpLink:
         explained = False
         while True:
             was_up = False
-            reason = STOPPED
             try:
                 reader, writer = await self._connect()
                 try:
                     await self._listen(reader, writer, ear)
+                except BaseException as error:
+                    was_up = await self._come_down(error, ear)
+                    raise
                 finally:
-                    was_up = self._writer is not None
-                    self._writer = None
                     await _close(writer)
             except (OSError, LinkSilent) as error:
-                reason = str(error) or type(error).__name__
-            finally:
-                if was_up:
-                    report = log.info if reason is STOPPED else log.warning
-                    report("link_down", peer=self._peer, reason=reason)
-                    notice = LinkDownNotice(TRANSPORT, self._peer, reason)
-                    await ear.on_down(notice, self._clock())
-            if was_up:
-                waits, explained = delays(), True
-            elif not explained:
+                if not was_up and not explained:
+                    log.warning(
+                        "link_waiting",
+                        peer=self._peer,
+                        reason=_words(error),
+                        todo="see that Tactium runs, and that link.host and link.port are right",
+                    )
                 explained = True
-                log.warning(
-                    "link_waiting",
-                    peer=self._peer,
-                    reason=reason,
-                    todo="see that Tactium runs, and that link.host and link.port are right",
-                )
+            if was_up:
+                waits = delays()
             await asyncio.sleep(next(waits))
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -167,6 +159,18 @@ class TcpLink:
         log.info("link_up", peer=self._peer, reason=reason)
         await ear.on_up(LinkUpNotice(TRANSPORT, self._peer, reason), self._clock())
 
+    async def _come_down(self, error: BaseException, ear: Ear) -> bool:
+        """Say that the link is down, and why; return whether it was up at all."""
+        if self._writer is None:
+            return False
+        self._writer = None
+        stopped = isinstance(error, asyncio.CancelledError)
+        reason = "the bridge stopped" if stopped else _words(error)
+        report = log.info if stopped else log.warning
+        report("link_down", peer=self._peer, reason=reason)
+        await ear.on_down(LinkDownNotice(TRANSPORT, self._peer, reason), self._clock())
+        return True
+
     def _patience(self, *, probing: bool) -> float:
         """Return for how many seconds silence is nothing to worry about."""
         if self._writer is None:
@@ -210,6 +214,10 @@ def _said(piece: Frame | Malformed) -> Heard | FrameMalformed:
     if isinstance(piece, Frame):
         return understand(piece)
     return FrameMalformed.of(piece.reason, decode(piece.raw), piece.raw)
+
+
+def _words(error: BaseException) -> str:
+    return str(error) or type(error).__name__
 
 
 def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
