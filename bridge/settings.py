@@ -11,11 +11,21 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from tomllib import TOMLDecodeError
+from typing import Annotated, Literal, TypeGuard
 from zoneinfo import ZoneInfo, available_timezones
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -24,6 +34,7 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from pydantic_settings import SettingsError as UnreadableError
 from yarl import URL
 
 from bridge.errors import SettingsError
@@ -58,6 +69,15 @@ class Slice(BaseModel):
     """One room's settings. Durations are seconds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse TOML's `port = true`, which Python would take for 1."""
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and annotation is not bool:
+            raise ValueError("must not be true or false")
+        return value
 
 
 class LinkSettings(Slice):
@@ -129,6 +149,10 @@ class Settings(Slice):
     log: LogSettings = LogSettings()
 
 
+class _Nothing(BaseModel):
+    """What a single value has in it: no further settings."""
+
+
 class _SourcedSettings(BaseSettings, Settings):
     """The settings, and where they come from."""
 
@@ -149,26 +173,19 @@ class _SourcedSettings(BaseSettings, Settings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Add the TOML file and the nested secrets to where settings come from."""
-        config = os.environ.get(CONFIG_VARIABLE)
-        secrets = Path(os.environ.get(SECRETS_VARIABLE) or DEFAULT_SECRETS_DIR)
-        return (
-            init_settings,
-            env_settings,
-            dotenv_settings,
-            *([TomlConfigSettingsSource(settings_cls, Path(config))] if config else []),
-            *(
-                [
-                    NestedSecretsSettingsSource(
-                        file_secret_settings,
-                        secrets_dir=secrets,
-                        secrets_prefix=PREFIX,
-                        secrets_nested_delimiter="__",
-                    )
-                ]
-                if secrets.is_dir()
-                else []
-            ),
-        )
+        sources = [init_settings, env_settings, dotenv_settings]
+        if (config := _maybe_place(CONFIG_VARIABLE)) is not None:
+            sources.append(TomlConfigSettingsSource(settings_cls, config))
+        if (secrets := _maybe_secrets_dir()) is not None:
+            sources.append(
+                NestedSecretsSettingsSource(
+                    file_secret_settings,
+                    secrets_dir=secrets,
+                    secrets_prefix=PREFIX,
+                    secrets_nested_delimiter="__",
+                )
+            )
+        return tuple(sources)
 
 
 def load() -> Settings:
@@ -176,28 +193,57 @@ def load() -> Settings:
 
     Raises `SettingsError` with one line about the first wrong one.
     """
-    config = os.environ.get(CONFIG_VARIABLE)
-    if config and not Path(config).is_file():
-        raise SettingsError(f"{CONFIG_VARIABLE}: there is no file {config!r}")
+    secrets = _maybe_secrets_dir()
+    files = [path.name for path in secrets.iterdir()] if secrets else []
+    _refuse_unknown([*os.environ, *dotenv_values(ENV_FILE), *files])
     try:
-        settings = _SourcedSettings()
+        return _SourcedSettings()
     except ValidationError as error:
         raise SettingsError(_explain(error.errors(include_url=False)[0])) from None
-    except ValueError as error:  # what the sources raise: broken TOML, broken JSON in a variable
+    except TOMLDecodeError as error:
+        raise SettingsError(f"{_maybe_place(CONFIG_VARIABLE)} is no TOML: {error}") from None
+    except UnreadableError as error:  # a section given whole, in one variable, as no JSON
+        section = re.search(r'"(\w+)"', str(error))
+        name = f"{PREFIX}{section[1].upper()}" if section else "a variable"
+        sections = f"{name}__… for each of its settings"
+        raise SettingsError(
+            f"{name}: what it holds (not shown) is no JSON: use {sections}"
+        ) from None
+    except (OSError, ValueError) as error:
         raise SettingsError(f"the settings cannot be read: {error}") from None
-    _refuse_unknown([*os.environ, *dotenv_values(ENV_FILE)])
-    return settings
+
+
+def _maybe_place(variable: str) -> Path | None:
+    """Return the path that a variable of the environment or of `.env` names.
+
+    Raises `SettingsError` where nothing is there.
+    """
+    named = os.environ.get(variable) or dotenv_values(ENV_FILE).get(variable)
+    if not named:
+        return None
+    if not Path(named).exists():
+        raise SettingsError(f"{variable}: there is no {named!r}")
+    return Path(named)
+
+
+def _maybe_secrets_dir() -> Path | None:
+    named = _maybe_place(SECRETS_VARIABLE)
+    return named or (DEFAULT_SECRETS_DIR if DEFAULT_SECRETS_DIR.is_dir() else None)
 
 
 def _refuse_unknown(names: Iterable[str]) -> None:
-    """Refuse what pydantic-settings lets pass: a variable whose first word is no setting."""
+    """Refuse each name with our prefix that is no setting: it may be a misspelt one."""
     for name in names:
         upper = name.upper()
         if not upper.startswith(PREFIX) or _LET_PASS.fullmatch(upper):
             continue
-        word = upper.removeprefix(PREFIX).partition("__")[0].lower()
-        if word not in Settings.model_fields:
-            raise SettingsError(_unknown(name, Settings))
+        owner: type[BaseModel] = Settings
+        for word in upper.removeprefix(PREFIX).lower().split("__"):
+            known = {field.alias or key: field for key, field in owner.model_fields.items()}
+            if word not in known:
+                raise SettingsError(_unknown(name, owner))
+            section = known[word].annotation
+            owner = section if _is_section(section) else _Nothing
 
 
 def _explain(detail: ErrorDetails) -> str:
@@ -206,20 +252,25 @@ def _explain(detail: ErrorDetails) -> str:
     name = PREFIX + "__".join(path).upper()
     owner: type[BaseModel] = Settings
     for step in path[:-1]:
-        annotation = owner.model_fields[step].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        section = owner.model_fields[step].annotation
+        if not _is_section(section):
             break
-        owner = annotation
+        owner = section
     if detail["type"] == "extra_forbidden":
         return _unknown(name, owner)
     field = owner.model_fields.get(path[-1])
-    secret = field is not None and field.annotation is SecretStr
-    was = "the value given (not shown)" if secret else repr(detail["input"])
+    hidden = field is not None and (field.annotation is SecretStr or _is_section(field.annotation))
+    was = "what it holds (not shown)" if hidden else repr(detail["input"])
     may_be = detail["msg"].removeprefix("Value error, ").replace("Input should", "it should")
     return f"{name}: {was} will not do: {may_be}"
+
+
+def _is_section(annotation: object) -> TypeGuard[type[Slice]]:
+    return isinstance(annotation, type) and issubclass(annotation, Slice)
 
 
 def _unknown(name: str, owner: type[BaseModel]) -> str:
     """Name an unknown setting but not its value, which may be a secret gone astray."""
     known = ", ".join(field.alias or key for key, field in owner.model_fields.items())
-    return f"{name}: there is no such setting here; there are: {known}"
+    there_are = f"; there are: {known}" if known else ""
+    return f"{name}: there is no such setting here{there_are}"

@@ -83,8 +83,10 @@ class Calls:
                 asked = isinstance(answers, GetCurrentCall)
                 return self._arrived(agent, heard, at, asked=asked)
             case CallEnded():
+                agent.connection = self._connection
                 return [_ended(agent, heard, at)]
             case CallRecorded():
+                agent.connection = self._connection
                 return [_recorded(agent, heard)]
             case AgentStatus():
                 if heard.code != agent.code:
@@ -107,11 +109,11 @@ class Calls:
         seen_before = agent.connection == self._connection
         agent.connection = self._connection
         if asked and known is not None and _same(known.data, event):
-            return [_current(known.data)]
+            return [_current(known.data, event.raw)]
         event.call_id = self._new_id()
         if asked and known is None and not seen_before:
             agent.call = _Call(event, started_at=None)
-            return [_current(event)]
+            return [_current(event, event.raw)]
         published: list[Event] = []
         if known is not None:
             published.append(_ended(agent, CallEnded(event.agent, inferred=True), at))
@@ -153,8 +155,9 @@ def _same(one: CallStarted, other: CallStarted) -> bool:
     return all(getattr(one, name) == getattr(other, name) for name in _SAID_BY_TACTIUM)
 
 
-def _current(call: CallStarted) -> CallCurrent:
-    return CallCurrent(**{f.name: getattr(call, f.name) for f in fields(call)})
+def _current(call: CallStarted, raw: str) -> CallCurrent:
+    known = {f.name: getattr(call, f.name) for f in fields(call)}
+    return CallCurrent(**{**known, "raw": raw})
 
 
 def _snapshot(name: str, agent: _Agent) -> dict[str, Any]:

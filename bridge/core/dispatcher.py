@@ -8,11 +8,12 @@ bridge lives: when the broker brings it once more, it gets the first answer.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 import structlog
@@ -20,53 +21,50 @@ from ulid import ULID
 
 from bridge.core.correlator import Answer, Correlator
 from bridge.core.ports import Clock, Delivery, Identity, Link
-from bridge.errors import InvalidCommand, LinkDown
-from bridge.messages.commands import GetAgents, MakeCall, WireCommand, parse
-from bridge.messages.envelope import timestamp
-from bridge.messages.events import AgentStatus, CallStarted, Event, FrameUnknown, Heard
+from bridge.core.results import (
+    Request,
+    Result,
+    answered,
+    audit_of,
+    expired,
+    given_up,
+    invalid,
+    reply_of,
+    timed_out,
+    unavailable,
+    uncertain,
+)
+from bridge.errors import Flaw, InvalidCommand, LinkDown
+from bridge.messages.commands import Command, GetAgents, MakeCall, WireCommand, parse
+from bridge.messages.events import Event, Heard
 from bridge.messages.notices import CommandEnded
-from bridge.messages.replies import Failure, Outcome, Reply
+from bridge.messages.replies import Outcome, Reply
 from bridge.settings import CommandsSettings
 
 log = structlog.get_logger(__name__)
 
 MOST_REMEMBERED = 10_000
-"""Answers kept for commands that come again: many times what can be in flight."""
+"""Requests kept for those who ask again: many times what can be in flight."""
 
 _LAST_WORDS_SECONDS = 0.5  # to send the replies of what a stop has cut short
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """What every answer repeats of its command."""
-
-    id: str
-    command: str | None
-    agent: str | None
-    context: dict[str, Any] | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Result:
-    """How a command ended, and when it went out if it did."""
-
-    outcome: Outcome
-    data: Any = None
-    raw: str | None = None
-    failure: Failure | None = None
-    sent_at: datetime | None = None
-
-
 @dataclass(slots=True, eq=False)
 class _Job:
-    """One command for Tactium; each delivery of it waits for the same answer."""
+    """One command for Tactium; each delivery of it waits for the same reply.
 
-    request: _Request
+    `digest` tells another command under the same id. It outlives its reply, for
+    those who ask again.
+    """
+
+    request: Request
     command: WireCommand
     frame: bytes
+    digest: bytes
     deliveries: list[Delivery]
     deadline: datetime
     begun: bool = False
+    reply: Reply | None = None
 
 
 class Dispatcher:
@@ -93,9 +91,8 @@ class Dispatcher:
         self._correlator = Correlator()
         self._lines: dict[str, deque[_Job]] = {}
         self._workers: dict[str, asyncio.Task[None]] = {}
-        self._awaited: dict[str, asyncio.Future[_Result | None]] = {}
-        self._jobs: dict[Identity, _Job] = {}
-        self._answered: OrderedDict[Identity, Reply] = OrderedDict()
+        self._awaited: dict[str, asyncio.Future[Result | None]] = {}
+        self._jobs: dict[Identity, _Job] = {}  # in the order in which they were first seen
         self._tasks: set[asyncio.Task[None]] = set()
         self._link_is_up = asyncio.Event()
         self._stopping = False
@@ -105,15 +102,19 @@ class Dispatcher:
 
     def accept(self, delivery: Delivery) -> None:
         """Take one delivered command; it is answered in a task of its own."""
-        identity = delivery.identity
         if self._stopping:
             return  # unacknowledged, it goes back to the queue
-        if identity is not None and identity in self._answered:
-            self._spawn(delivery.conclude(self._answered[identity]))
-        elif identity is not None and identity in self._jobs:
-            self._jobs[identity].deliveries.append(delivery)
-        else:
+        job = self._jobs.get(delivery.identity) if delivery.identity else None
+        if job is None:
             self._take(delivery)
+        elif job.digest != _digest(delivery):
+            request = Request(job.request.id, None, None, None)
+            result = invalid([Flaw("message_id", "was used for another command before")])
+            self._spawn(self._conclude(request, [delivery], result))
+        elif job.reply is not None:
+            self._spawn(delivery.conclude(job.reply))
+        else:
+            job.deliveries.append(delivery)
 
     def hear(self, heard: Heard) -> Answer | None:
         """Return which command in flight a frame answers, if any; then `resolve` it."""
@@ -125,16 +126,7 @@ class Dispatcher:
         `published` is what became of the frame, so that the reply shows a call
         exactly as its event does.
         """
-        data: Any = None
-        failure = None
-        match heard:
-            case AgentStatus():
-                data = {"code": heard.code, "status": heard.status}
-            case CallStarted():
-                data = published[-1]
-            case FrameUnknown():
-                failure = Failure("rejected", "Tactium answered something else: see raw")
-        self._settle(heard.agent, _Result(answer.outcome, data, heard.raw, failure))
+        self._settle(heard.agent, answered(answer.outcome, heard, published))
 
     def link_up(self) -> None:
         """Let the commands go on that wait for the link."""
@@ -164,28 +156,46 @@ class Dispatcher:
 
     def _take(self, delivery: Delivery) -> None:
         """Answer at once what needs no Tactium; line up the rest."""
-        request_id = delivery.message_id or str(ULID())
-        result = _given_up(delivery)
+        request = Request(delivery.message_id or str(ULID()), None, None, None)
+        result = given_up(delivery.failed)
         try:
             command = parse(delivery.body, delivery.content_type)
-            frame = None if isinstance(command, GetAgents) else self._link.spell(command)
+            agent = command.agent.casefold() if command.agent else None
+            request = Request(request.id, command.command, agent, command.context)
+            if result is None:
+                result = self._answer_or_line_up(request, command, delivery)
         except InvalidCommand as error:
-            request = _Request(request_id, error.command, error.agent, None)
-            failure = Failure("invalid", "the command breaks the contract", error.flaws)
-            result = result or _Result(Outcome.INVALID, failure=failure)
-            self._spawn(self._conclude(request, [delivery], result))
-            return
-        agent = command.agent.casefold() if command.agent else None
-        request = _Request(request_id, command.command, agent, command.context)
-        if result is None and delivery.redelivered and command.changes_something:
-            result = _uncertain("it was delivered before, and may have been run then")
-        if isinstance(command, GetAgents):
-            result = result or _Result(Outcome.OK, {"agents": self._known(agent)})
-        elif result is None and agent is not None and frame is not None:
-            job = _Job(request, command, frame, [delivery], self._deadline(delivery))
-            self._line_up(agent, job)
+            if request.command is None:
+                request = Request(request.id, error.command, error.agent, None)
+            result = result or invalid(error.flaws)
         if result is not None:
             self._spawn(self._conclude(request, [delivery], result))
+
+    def _answer_or_line_up(
+        self, request: Request, command: Command, delivery: Delivery
+    ) -> Result | None:
+        """Return the result of what needs no Tactium; line up the rest.
+
+        Raises `InvalidCommand` where the link cannot spell it.
+        """
+        if isinstance(command, GetAgents):
+            return Result(Outcome.OK, {"agents": self._known(request.agent)})
+        frame = self._link.spell(command)
+        if delivery.redelivered and command.changes_something:
+            return uncertain("it was delivered before, and may have been run then")
+        digest = _digest(delivery)
+        job = _Job(request, command, frame, digest, [delivery], self._deadline(delivery))
+        if delivery.identity is not None:
+            self._remember(delivery.identity, job)
+        self._line_up(command.agent.casefold(), job)
+        return None
+
+    def _remember(self, identity: Identity, job: _Job) -> None:
+        if len(self._jobs) >= MOST_REMEMBERED:
+            oldest = next((known for known, old in self._jobs.items() if old.reply), None)
+            if oldest is not None:
+                del self._jobs[oldest]
+        self._jobs[identity] = job
 
     def _deadline(self, delivery: Delivery) -> datetime:
         seconds = self._settings.ttl_seconds
@@ -194,8 +204,6 @@ class Dispatcher:
         return delivery.received_at + timedelta(seconds=seconds)
 
     def _line_up(self, agent: str, job: _Job) -> None:
-        if job.deliveries[0].identity is not None:
-            self._jobs[job.deliveries[0].identity] = job
         line = self._lines.get(agent)
         if line is not None:
             line.append(job)
@@ -204,7 +212,7 @@ class Dispatcher:
         self._workers[agent] = self._spawn(self._work(agent))
 
     async def _work(self, agent: str) -> None:
-        """Work off one agent's line."""
+        """Work off one agent's line; what goes wrong with one command ends no other."""
         line = self._lines[agent]
         try:
             while line and not self._stopping:
@@ -213,21 +221,22 @@ class Dispatcher:
                     result = await self._run(agent, job)
                 except Exception:
                     log.exception("command_crashed", command_id=job.request.id, agent=agent)
-                    result = _uncertain("the bridge failed while running it; see its log")
+                    result = uncertain("the bridge failed while running it; see its log")
                 if result is not None:
                     job.begun = True
-                    await self._conclude(job.request, job.deliveries, result, job)
+                    concluding = self._conclude(job.request, job.deliveries, result, job)
+                    await asyncio.wait((self._spawn(concluding),))
                 line.popleft()
         finally:
             del self._lines[agent], self._workers[agent]
 
-    async def _run(self, agent: str, job: _Job) -> _Result | None:
+    async def _run(self, agent: str, job: _Job) -> Result | None:
         """Write one command and return how it ended; None where a stop gives it back."""
         while True:
             refusal = await self._await_link(job.deadline)
             if refusal is not None:
                 return refusal
-            answer: asyncio.Future[_Result | None] = asyncio.get_running_loop().create_future()
+            answer: asyncio.Future[Result | None] = asyncio.get_running_loop().create_future()
             self._correlator.begin(agent, job.command)
             self._awaited[agent] = answer
             sent_at = self._clock()
@@ -248,12 +257,12 @@ class Dispatcher:
             if result is not None:
                 return replace(result, sent_at=sent_at)
             if job.command.changes_something:
-                return _uncertain("the connection to Tactium was lost before it answered", sent_at)
+                return uncertain("the connection to Tactium was lost before it answered", sent_at)
             if self._stopping:
                 return None
             job.begun = False
 
-    async def _await_link(self, deadline: datetime) -> _Result | None:
+    async def _await_link(self, deadline: datetime) -> Result | None:
         """Wait until Tactium can be written to; return the refusal where time is over."""
         left = (deadline - self._clock()).total_seconds()
         if left > 0:
@@ -261,22 +270,21 @@ class Dispatcher:
                 async with asyncio.timeout(left):
                     await self._link_is_up.wait()
                 return None
-            reason = "the link to Tactium was down until the command's deadline"
-            return _Result(Outcome.UNAVAILABLE, failure=Failure("unavailable", reason))
-        return _expired("its deadline passed while the commands before it were running")
+        if self._link_is_up.is_set():
+            return expired("its deadline passed while the commands before it were running")
+        return unavailable("the link to Tactium was down until the command's deadline")
 
     def _patience(self, command: WireCommand) -> float:
         if isinstance(command, MakeCall):
             return self._settings.make_call_window_seconds
         return self._settings.timeout_seconds
 
-    def _unanswered(self, command: WireCommand, sent_at: datetime) -> _Result:
+    def _unanswered(self, command: WireCommand, sent_at: datetime) -> Result:
         if isinstance(command, MakeCall):  # the manual promises no answer (§4.9)
-            return _Result(Outcome.SENT, sent_at=sent_at)
-        reason = f"Tactium did not answer within {self._settings.timeout_seconds:g} s"
-        return _Result(Outcome.TIMEOUT, failure=Failure("timeout", reason), sent_at=sent_at)
+            return Result(Outcome.SENT, sent_at=sent_at)
+        return timed_out(self._settings.timeout_seconds, sent_at)
 
-    def _settle(self, agent: str, result: _Result | None) -> None:
+    def _settle(self, agent: str, result: Result | None) -> None:
         answer = self._awaited.get(agent)
         if answer is not None and not answer.done():
             answer.set_result(result)
@@ -288,30 +296,20 @@ class Dispatcher:
 
     async def _conclude(
         self,
-        request: _Request,
+        request: Request,
         deliveries: Sequence[Delivery],
-        result: _Result,
+        result: Result,
         job: _Job | None = None,
     ) -> None:
         """Tell the audit trail, then everyone who asked, how a command ended."""
         now = self._clock()
         first = deliveries[0]
-        reply = _reply(request, result, first, now)
-        if job is not None:
-            self._remember(job, reply)
-        await self._audit(_audited(reply, first, now), now)
+        reply = reply_of(request, result, first, now)
+        if job is not None:  # whoever asks from now on gets this reply
+            job.reply, job.deliveries = reply, []
+        await self._audit(audit_of(reply, first, now), now)
         for delivery in deliveries:
             await delivery.conclude(reply)
-
-    def _remember(self, job: _Job, reply: Reply) -> None:
-        identity = job.deliveries[0].identity
-        if identity is None:
-            return
-        del self._jobs[identity]
-        if job.command.changes_something:  # what only asks can be asked again
-            self._answered[identity] = reply
-        if len(self._answered) > MOST_REMEMBERED:
-            self._answered.popitem(last=False)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -329,49 +327,5 @@ class Dispatcher:
             await asyncio.wait(self._tasks, timeout=seconds)
 
 
-def _reply(request: _Request, result: _Result, delivery: Delivery, now: datetime) -> Reply:
-    return Reply(
-        request.id,
-        request.command,
-        request.agent,
-        result.outcome,
-        result.data,
-        result.failure,
-        result.raw,
-        timestamp(delivery.received_at),
-        timestamp(result.sent_at) if result.sent_at else None,
-        timestamp(now),
-        request.context,
-    )
-
-
-def _audited(reply: Reply, delivery: Delivery, now: datetime) -> CommandEnded:
-    return CommandEnded(
-        reply.id,
-        reply.command,
-        reply.agent,
-        delivery.user,
-        reply.outcome,
-        reply.error,
-        (now - delivery.received_at).total_seconds(),
-        delivery.correlation_id,
-        reply.context,
-    )
-
-
-def _given_up(delivery: Delivery) -> _Result | None:
-    """Return how a command ended that the broker has given up, None for any other."""
-    if delivery.failed is None:
-        return None
-    if delivery.failed == "delivery_limit":
-        return _uncertain("it was delivered too often, and may have been run")
-    return _expired("it waited in the queue past its deadline")
-
-
-def _expired(reason: str) -> _Result:
-    return _Result(Outcome.EXPIRED, failure=Failure("expired", reason))
-
-
-def _uncertain(reason: str, sent_at: datetime | None = None) -> _Result:
-    failure = Failure("uncertain", f"{reason}; it is not run again")
-    return _Result(Outcome.UNCERTAIN, failure=failure, sent_at=sent_at)
+def _digest(delivery: Delivery) -> bytes:
+    return sha256(delivery.body).digest()

@@ -51,8 +51,9 @@ class MemoryJournal:
             self._last += 1
             self._held.append(self._envelope.seal(occurrence, self._last, at))
         self._make_room()
-        self._has_some.set()
-        self._is_empty.clear()
+        if self._held:
+            self._has_some.set()
+            self._is_empty.clear()
 
     async def read(self, after: int, most: int) -> Sequence[Sealed]:
         """Return up to `most` messages that follow number `after`; wait until there is one."""

@@ -57,6 +57,7 @@ def _wall_clock(value: object) -> object:
 def _small(context: dict[str, Any]) -> dict[str, Any]:
     try:
         size = len(orjson.dumps(context))
+        orjson.dumps(_as_deep_as_it_gets(context))
     except TypeError as error:
         raise ValueError(f"cannot be given back as JSON: {error}") from None
     if size > MAX_CONTEXT_BYTES:
@@ -64,11 +65,19 @@ def _small(context: dict[str, Any]) -> dict[str, Any]:
     return context
 
 
+def _as_deep_as_it_gets(context: dict[str, Any]) -> object:
+    """Wrap a context as deep as any message carries it: a writer has its limit there."""
+    wrapped: object = context
+    for _ in range(8):
+        wrapped = [wrapped]
+    return wrapped
+
+
 Text = Annotated[str, AfterValidator(_one_field)]
 Login = Annotated[Text, AfterValidator(_login)]
 Dialled = Annotated[str, Field(pattern=r"^[0-9+*#]{1,32}$"), Personal.PHONE]
 WallClock = Annotated[datetime, Field(strict=False), BeforeValidator(_wall_clock)]
-Context = Annotated[dict[str, Any], AfterValidator(_small)]
+Context = Annotated[dict[str, Any], AfterValidator(_small), Personal.NOTE]
 
 
 class Disposition(StrEnum):

@@ -10,9 +10,9 @@ are the hot path, so they are plain dataclasses that orjson writes as they are;
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from bridge.messages.privacy import Note, Personal, Phone, RawFrame
+from bridge.messages.privacy import GivenBack, Note, Personal, Phone, RawFrame
 
 Direction = Literal["inbound", "outbound"]
 StatusName = Literal["logged_out", "available", "paused", "busy", "wrap_up", "unknown"]
@@ -41,7 +41,7 @@ class _CallData:
     recording_key: Note | None
     external_id: Note | None
     external: Annotated[dict[str, str], Personal.NOTE]
-    context: dict[str, Any] | None
+    context: GivenBack
     raw: RawFrame
 
 
@@ -75,7 +75,7 @@ class CallRecorded:
     agent: str
     call_id: str | None
     path: Annotated[str | None, Personal.NOTE]
-    context: dict[str, Any] | None
+    context: GivenBack
     raw: RawFrame
 
 
@@ -96,7 +96,7 @@ class CallEnded:
     started_at: str | None = None
     duration_seconds: float | None = None
     recordings: Annotated[list[str] | None, Personal.NOTE] = None
-    context: dict[str, Any] | None = None
+    context: GivenBack = None
     repeated: bool = False
     inferred: bool = False
     raw: RawFrame | None = None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from base64 import b64encode
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
-from bridge.messages.privacy import Personal, RawFrame
+from bridge.messages.privacy import GivenBack, Personal, RawFrame
 from bridge.messages.replies import Failure
 
 
@@ -60,7 +60,7 @@ class CommandEnded:
     error: Failure | None
     duration_seconds: float
     correlation_id: str | None
-    context: dict[str, Any] | None
+    context: GivenBack
 
     @property
     def type(self) -> str:

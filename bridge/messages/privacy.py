@@ -8,7 +8,7 @@ mark and never guesses from a field's name or from how its text looks.
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Any
 
 
 class Personal(Enum):
@@ -21,4 +21,5 @@ class Personal(Enum):
 
 Phone = Annotated[str, Personal.PHONE]
 Note = Annotated[str, Personal.NOTE]
+GivenBack = Annotated[dict[str, Any] | None, Personal.NOTE]  # a command's context
 RawFrame = Annotated[str, Personal.FRAME]

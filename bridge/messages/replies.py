@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from bridge.errors import Flaw
-from bridge.messages.privacy import RawFrame
+from bridge.messages.privacy import GivenBack, RawFrame
 
 
 class Outcome(StrEnum):
@@ -52,4 +52,4 @@ class Reply:
     received_at: str
     sent_at: str | None
     replied_at: str
-    context: dict[str, Any] | None
+    context: GivenBack

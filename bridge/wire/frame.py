@@ -84,7 +84,7 @@ class Decoder:
 
     def finish(self) -> list[Frame | Malformed]:
         """Return what the end of the connection left incomplete, if anything."""
-        left = bytes(self._rest).strip(_SPACE)
+        left = bytes(self._rest.lstrip(_SPACE))
         self._rest.clear()
         self._overflowing = False
         return [Malformed("cut off by the end of the connection", left)] if left else []
@@ -121,7 +121,9 @@ class Decoder:
                 self._cut_frame(found, end, whole=ending is not None and ending[0] == _END)
             elif len(rest) > self._limit:
                 self._overflowing = True
-                found.append(Malformed(self._too_long(), self._take(self._limit)))
+                splits_end = rest[self._limit - 1] == ord(">")  # its `$` may be the next byte
+                length = self._limit - 1 if splits_end else self._limit
+                found.append(Malformed(self._too_long(), self._take(length)))
             else:
                 return
 

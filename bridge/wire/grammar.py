@@ -10,6 +10,7 @@ exactly as the manual spells them. The section numbers (§) are the manual's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -109,7 +110,7 @@ DISPOSITIONS = {
 
 _NO_VALUE = "---"  # stands where an outbound call has two more fields (§5.2)
 _LOST_BRACKET = ">"  # what two empty fields `<><>` leave when a `<` gets lost (§5.1)
-_MOST_DIGITS = 18  # always fits a 64-bit integer, the widest that users of JSON expect
+_NUMBER = re.compile(r"-?[0-9]{1,18}")  # fits 64 bits, the widest that users of JSON expect
 
 
 class Speller:
@@ -243,10 +244,9 @@ def _ended(agent: str, _fields: list[str], raw: str) -> Heard:
 
 
 def _maybe_status(agent: str, fields: list[str], raw: str) -> Heard | None:
-    number = fields[2] if len(fields) == 3 else ""
-    if not (number.isascii() and number.isdigit() and len(number) <= _MOST_DIGITS):
+    if len(fields) != 3 or not _NUMBER.fullmatch(fields[2]):
         return None
-    code = int(number)
+    code = int(fields[2])
     return AgentStatus(agent, code, STATUS_NAMES.get(code, "unknown"), raw)
 
 
