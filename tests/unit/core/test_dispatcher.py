@@ -1,0 +1,373 @@
+"""What becomes of a command when something fails at the worst moment (contract.md §4, §5)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from bridge.core import dispatcher as module
+from bridge.errors import LinkDown
+from bridge.messages.replies import Outcome
+from tests.unit.core.stand_ins import Desk, until
+
+RESUME = {"command": "resume", "agent": "jose"}
+RESUME_FRAME = b"<jose><P><OFF>$"
+PAUSE = {"command": "pause", "agent": "jose", "code": "1"}
+PAUSE_FRAME = b"<jose><P><ON><1>$"
+GET_STATUS = {"command": "get_status", "agent": "jose"}
+GET_STATUS_FRAME = b"<jose><S>$"
+MAKE_CALL = {"command": "make_call", "agent": "jose", "phone": "40050500"}
+OK = "<jose><OK>$"
+
+
+async def test_a_command_its_answer_and_its_trace() -> None:
+    """The reply repeats what was asked, says what came, and leaves one line in the audit trail."""
+    desk = Desk()
+    posted = desk.post({**RESUME, "agent": "Jose", "context": {"order": 1}}, message_id="7")
+    await desk.wrote(b"<Jose><P><OFF>$")
+    desk.hear(OK)
+    reply = await posted.reply()
+    assert (reply.id, reply.command, reply.agent) == ("7", "resume", "jose")
+    assert (reply.outcome, reply.data, reply.error, reply.raw) == (Outcome.OK, None, None, OK)
+    assert reply.context == {"order": 1}
+    assert reply.sent_at is not None
+    assert reply.received_at <= reply.sent_at <= reply.replied_at
+    (trace,) = desk.audited
+    assert (trace.id, trace.command, trace.agent, trace.user) == ("7", "resume", "jose", "crm")
+    assert (trace.type, trace.error, trace.context) == ("command.ok", None, {"order": 1})
+
+
+async def test_a_request_without_an_id_is_given_one() -> None:
+    """Reply and trace name the same."""
+    desk = Desk()
+    reply = await desk.post({"command": "get_agents"}).reply()
+    assert reply.id
+    assert reply.id == desk.audited[0].id
+
+
+async def test_one_at_a_time_in_order_and_agents_in_parallel() -> None:
+    """The second waits for the first's answer; another agent's waits for neither."""
+    desk = Desk()
+    first, second = desk.post(PAUSE), desk.post(RESUME)
+    other = desk.post({**RESUME, "agent": "ana"})
+    await desk.wrote(PAUSE_FRAME, b"<ana><P><OFF>$")
+    desk.hear("<ana><OK>$")
+    await other.reply()
+    desk.hear(OK)
+    await desk.wrote(PAUSE_FRAME, b"<ana><P><OFF>$", RESUME_FRAME)
+    desk.hear(OK)
+    assert [(await posted.reply()).outcome for posted in (first, second)] == ["ok", "ok"]
+
+
+@pytest.mark.parametrize(
+    ("command", "outcome", "code"),
+    [(RESUME, "timeout", "timeout"), (GET_STATUS, "timeout", "timeout"), (MAKE_CALL, "sent", None)],
+)
+async def test_no_answer_in_time(command: dict[str, Any], outcome: str, code: str | None) -> None:
+    """A timeout, but for `make_call`, to which the manual promises no answer."""
+    desk = Desk(timeout=0.01, make_call_window=0.01)
+    reply = await desk.post(command).reply()
+    assert reply.outcome == outcome
+    assert (reply.error.code if reply.error else None) == code
+    assert reply.sent_at is not None
+
+
+@pytest.mark.parametrize("command", [MAKE_CALL, {**GET_STATUS, "command": "get_current_call"}])
+async def test_a_call_that_answers_is_in_the_reply(command: dict[str, Any]) -> None:
+    """As what was published of it, so that both show the same call."""
+    desk = Desk()
+    posted = desk.post(command)
+    await until(lambda: len(desk.link.written) == 1)
+    desk.hear("<jose><A><><><7016><><40050500><><><>$")
+    reply = await posted.reply()
+    assert reply.outcome == Outcome.OK
+    assert reply.data is desk.published[-1]
+
+
+async def test_get_agents_needs_no_link() -> None:
+    """It is answered by the bridge itself, by the agent's canonical name."""
+    desk = Desk()
+    desk.dispatcher.link_down()
+    everyone = await desk.post({"command": "get_agents"}).reply()
+    one = await desk.post({"command": "get_agents", "agent": "JOSE"}).reply()
+    assert desk.asked_for == [None, "jose"]
+    assert everyone.data == one.data == {"agents": [{"agent": "jose"}]}
+    assert (one.outcome, one.agent, one.sent_at) == (Outcome.OK, "jose", None)
+
+
+# --- what breaks the contract ---------------------------------------------------
+
+
+async def test_an_invalid_command_writes_nothing() -> None:
+    """It is answered with the field and the reason, and told in the audit trail."""
+    desk = Desk()
+    reply = await desk.post({**RESUME, "code": "<"}, message_id="7").reply()
+    assert (reply.id, reply.command, reply.agent) == ("7", "resume", "jose")
+    assert (reply.outcome, reply.data, reply.sent_at) == (Outcome.INVALID, None, None)
+    assert reply.error is not None
+    assert (reply.error.code, [flaw.field for flaw in reply.error.details]) == ("invalid", ["code"])
+    assert [trace.type for trace in desk.audited] == ["command.invalid"]
+    assert desk.link.written == []
+
+
+async def test_a_command_that_cannot_be_spelt_says_whose_it_was() -> None:
+    """All of it was read, so the reply names command and agent, and gives the context back."""
+    desk = Desk()
+    reply = await desk.post({**PAUSE, "code": "日本", "context": {"order": 1}}).reply()
+    assert reply.outcome == Outcome.INVALID
+    assert reply.error is not None
+    assert [flaw.field for flaw in reply.error.details] == ["code"]
+    assert (reply.command, reply.agent, reply.context) == ("pause", "jose", {"order": 1})
+
+
+# --- the link lost --------------------------------------------------------------
+
+
+async def test_the_link_lost_before_a_byte_was_written() -> None:
+    """Nothing was sent, so the command waits for the link and is written once."""
+    desk = Desk()
+
+    async def lose_it_while_writing() -> None:
+        desk.dispatcher.link_down()
+        raise LinkDown("gone")
+
+    desk.link.faults.append(lose_it_while_writing)
+    posted = desk.post(RESUME)
+    await until(lambda: not desk.link.faults)
+    desk.dispatcher.link_up()
+    await desk.wrote(RESUME_FRAME)
+    desk.hear(OK)
+    assert (await posted.reply()).outcome == Outcome.OK
+
+
+async def test_a_link_that_refuses_before_it_is_said_to_be_down() -> None:
+    """Between the loss and its notice others go on: the command waits, and does not spin."""
+    desk = Desk()
+    refused = 0
+
+    async def refuse() -> None:
+        nonlocal refused
+        refused += 1
+        if refused > 1000:  # nobody else was let run: what would go on until the deadline ends here
+            desk.dispatcher.link_down()
+        else:
+            desk.link.faults.append(refuse)
+        raise LinkDown("gone")
+
+    desk.link.faults.append(refuse)
+    posted = desk.post(RESUME)
+    await until(lambda: refused > 0)
+    desk.link.faults.clear()
+    desk.dispatcher.link_down()
+    desk.dispatcher.link_up()
+    await desk.wrote(RESUME_FRAME)
+    desk.hear(OK)
+    assert (await posted.reply()).outcome == Outcome.OK
+    assert refused < 1000
+
+
+async def test_the_link_lost_after_writing() -> None:
+    """What changes something is uncertain and not repeated; what only asks is asked again."""
+    desk = Desk()
+    change = desk.post(RESUME)
+    query = desk.post({**GET_STATUS, "agent": "ana"})
+    await desk.wrote(RESUME_FRAME, b"<ana><S>$")
+    desk.dispatcher.link_down()
+    reply = await change.reply()
+    assert (reply.outcome, reply.sent_at is None) == (Outcome.UNCERTAIN, False)
+    desk.dispatcher.link_up()
+    await desk.wrote(RESUME_FRAME, b"<ana><S>$", b"<ana><S>$")
+    desk.hear("<ana><S><2>$")
+    answered = await query.reply()
+    assert (answered.outcome, answered.data) == (Outcome.OK, {"code": 2, "status": "paused"})
+
+
+async def test_the_link_stays_down_until_the_deadline() -> None:
+    """`unavailable`, for each command that waited, whoever's deadline came first."""
+    desk = Desk(ttl=0.1)
+    desk.dispatcher.link_down()
+    letters = [desk.post(RESUME), desk.post(PAUSE, expiration_seconds=0.01), desk.post(GET_STATUS)]
+    replies = [await posted.reply() for posted in letters]
+    assert [reply.outcome for reply in replies] == ["unavailable"] * 3
+    assert {reply.sent_at for reply in replies} == {None}
+    desk.dispatcher.link_up()
+    await desk.post({"command": "get_agents"}).reply()
+    assert desk.link.written == []
+
+
+async def test_a_deadline_that_passes_in_the_line() -> None:
+    """Behind a command that takes long it is `expired`, and never sent."""
+    desk = Desk(timeout=0.05)
+    desk.post(PAUSE)
+    late = desk.post(RESUME, expiration_seconds=0.01)
+    assert (await late.reply()).outcome == Outcome.EXPIRED
+    assert desk.link.written == [PAUSE_FRAME]
+
+
+async def test_a_crash_while_writing() -> None:
+    """It may have been written: `uncertain`, and the next command runs."""
+    desk = Desk()
+
+    async def crash() -> None:
+        raise ZeroDivisionError
+
+    desk.link.faults.append(crash)
+    crashed, following = desk.post(PAUSE), desk.post(RESUME)
+    assert (await crashed.reply()).outcome == Outcome.UNCERTAIN
+    await desk.wrote(RESUME_FRAME)
+    desk.hear(OK)
+    assert (await following.reply()).outcome == Outcome.OK
+
+
+async def test_a_failure_to_tell_one_end_stops_no_other_command() -> None:
+    """Each command gets its reply, whatever happens to the trail of the one before it."""
+    desk = Desk()
+    desk.audit_fault = TypeError("this cannot be written as JSON")
+    desk.post(PAUSE)
+    following = desk.post(RESUME)
+    await desk.wrote(PAUSE_FRAME)
+    desk.hear(OK)
+    await desk.wrote(PAUSE_FRAME, RESUME_FRAME)
+    desk.hear(OK)
+    assert (await following.reply()).outcome == Outcome.OK
+
+
+async def test_a_failure_of_the_trail_costs_no_reply() -> None:
+    """Who asked gets the one reply, whatever happens."""
+    desk = Desk()
+    desk.audit_fault = TypeError("this cannot be written as JSON")
+    posted = desk.post(PAUSE)
+    await desk.wrote(PAUSE_FRAME)
+    desk.hear(OK)
+    assert (await posted.reply()).outcome == Outcome.OK
+
+
+# --- the same request again -----------------------------------------------------
+
+
+async def test_the_same_request_in_flight_runs_once() -> None:
+    """Everyone who asked gets the one answer, and it is told once."""
+    desk = Desk()
+    letters = [desk.post(RESUME, message_id="7", reply_to=queue) for queue in "ab"]
+    await desk.wrote(RESUME_FRAME)
+    desk.hear(OK)
+    replies = [await posted.reply() for posted in letters]
+    assert replies[0] == replies[1]
+    assert len(desk.audited) == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"), [(RESUME, OK), (GET_STATUS, "<jose><S><1>$")], ids=["change", "query"]
+)
+async def test_the_same_request_answered_gets_the_first_answer(
+    command: dict[str, Any], answer: str
+) -> None:
+    """The message id is executed once, asking again gets the first answer again."""
+    desk = Desk(timeout=0.1)
+    first = desk.post(command, message_id="7")
+    await until(lambda: len(desk.link.written) == 1)
+    desk.hear(answer)
+    reply = await first.reply()
+    assert await desk.post(command, message_id="7", redelivered=True).reply() == reply
+    assert len(desk.link.written) == 1
+
+
+@pytest.mark.parametrize("answered", [False, True])
+async def test_the_same_id_with_another_body_is_invalid(*, answered: bool) -> None:
+    """It is neither run nor answered as if it were the first."""
+    desk = Desk()
+    first = desk.post(RESUME, message_id="7")
+    await desk.wrote(RESUME_FRAME)
+    if answered:
+        desk.hear(OK)
+        await first.reply()
+    other = desk.post(PAUSE, message_id="7")
+    if not answered:
+        desk.hear(OK)
+        await first.reply()
+    assert (await other.reply()).outcome == Outcome.INVALID
+    assert desk.link.written == [RESUME_FRAME]
+
+
+@pytest.mark.parametrize("properties", [{}, {"message_id": "7"}, {"correlation_id": "1"}])
+async def test_a_redelivered_change_that_nobody_remembers(properties: dict[str, str]) -> None:
+    """It may have run before: `uncertain`, never written. What only asks is simply asked."""
+    desk = Desk()
+    reply = await desk.post(RESUME, redelivered=True, **properties).reply()
+    assert (reply.outcome, reply.sent_at) == (Outcome.UNCERTAIN, None)
+    query = desk.post(GET_STATUS, redelivered=True)
+    await desk.wrote(GET_STATUS_FRAME)
+    desk.hear("<jose><S><1>$")
+    assert (await query.reply()).outcome == Outcome.OK
+
+
+async def test_answers_are_remembered_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Past the bound the oldest are forgotten, and the newest are still there."""
+    monkeypatch.setattr(module, "MOST_REMEMBERED", 3)
+    desk = Desk()
+    for number in range(5):
+        posted = desk.post(RESUME, message_id=str(number))
+        await desk.wrote(*[RESUME_FRAME] * (number + 1))
+        desk.hear(OK)
+        await posted.reply()
+    for number in (2, 3, 4):
+        assert (await desk.post(RESUME, message_id=str(number)).reply()).id == str(number)
+    assert len(desk.link.written) == 5
+    desk.post(RESUME, message_id="0")
+    await desk.wrote(*[RESUME_FRAME] * 6)
+
+
+@pytest.mark.parametrize(
+    ("failed", "outcome"), [("expired", "expired"), ("delivery_limit", "uncertain")]
+)
+async def test_what_the_broker_gave_up_is_answered(failed: str, outcome: str) -> None:
+    """And not run, a query neither."""
+    desk = Desk()
+    for command in (RESUME, GET_STATUS, {"command": "get_agents"}):
+        reply = await desk.post(command, failed=failed).reply()
+        assert (reply.outcome, reply.command) == (outcome, command["command"])
+    assert desk.link.written == []
+
+
+# --- the stop -------------------------------------------------------------------
+
+
+async def test_a_stop_leaves_what_was_not_begun() -> None:
+    """Unanswered it stays in the queue: what waits for the link, and what comes too late."""
+    desk = Desk()
+    desk.dispatcher.link_down()
+    waiting = [desk.post(RESUME), desk.post(PAUSE)]
+    await asyncio.sleep(0)
+    await desk.dispatcher.stop(0.05)
+    waiting.append(desk.post(RESUME))
+    desk.dispatcher.link_up()
+    await asyncio.sleep(0.01)
+    assert [posted.replies for posted in waiting] == [[], [], []]
+    assert (desk.link.written, desk.audited) == ([], [])
+
+
+async def test_a_stop_waits_for_what_is_in_flight() -> None:
+    """It is answered; what stands behind it in line is not begun."""
+    desk = Desk()
+    in_flight, behind = desk.post(PAUSE), desk.post(RESUME)
+    await desk.wrote(PAUSE_FRAME)
+    stopping = asyncio.create_task(desk.dispatcher.stop(1.0))
+    await asyncio.sleep(0)
+    desk.hear(OK)
+    await stopping
+    assert (await in_flight.reply()).outcome == Outcome.OK
+    assert behind.replies == []
+    assert desk.link.written == [PAUSE_FRAME]
+
+
+async def test_a_stop_does_not_wait_for_ever() -> None:
+    """Past the grace a change is `uncertain`; a query goes back to the queue unanswered."""
+    desk = Desk()
+    change = desk.post(PAUSE)
+    query = desk.post({**GET_STATUS, "agent": "ana"})
+    await until(lambda: len(desk.link.written) == 2)
+    await desk.dispatcher.stop(0.01)
+    assert [reply.outcome for reply in change.replies] == [Outcome.UNCERTAIN]
+    assert query.replies == []
