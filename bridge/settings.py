@@ -193,22 +193,23 @@ def load() -> Settings:
 
     Raises `SettingsError` with one line about the first wrong one.
     """
-    secrets = _maybe_secrets_dir()
-    files = [path.name for path in secrets.iterdir()] if secrets else []
-    _refuse_unknown([*os.environ, *dotenv_values(ENV_FILE), *files])
+    _check_text(Path(ENV_FILE))
+    config, secrets = _maybe_place(CONFIG_VARIABLE), _maybe_secrets_dir()
+    files = [path for path in secrets.iterdir() if _is_ours(path.name)] if secrets else []
+    for path in [config, *files] if config else files:
+        _check_text(path)
+    _refuse_unknown([*os.environ, *dotenv_values(ENV_FILE), *(path.name for path in files)])
     try:
         return _SourcedSettings()
     except ValidationError as error:
         raise SettingsError(_explain(error.errors(include_url=False)[0])) from None
     except TOMLDecodeError as error:
-        raise SettingsError(f"{_maybe_place(CONFIG_VARIABLE)} is no TOML: {error}") from None
+        raise SettingsError(f"{config}: this is no TOML: {error}") from None
     except UnreadableError as error:  # a section given whole, in one variable, as no JSON
         section = re.search(r'"(\w+)"', str(error))
         name = f"{PREFIX}{section[1].upper()}" if section else "a variable"
-        sections = f"{name}__… for each of its settings"
-        raise SettingsError(
-            f"{name}: what it holds (not shown) is no JSON: use {sections}"
-        ) from None
+        way_out = f"set {name}__… for each of its settings"
+        raise SettingsError(f"{name}: what it holds (not shown) is no JSON; {way_out}") from None
     except (OSError, ValueError) as error:
         raise SettingsError(f"the settings cannot be read: {error}") from None
 
@@ -216,14 +217,16 @@ def load() -> Settings:
 def _maybe_place(variable: str) -> Path | None:
     """Return the path that a variable of the environment or of `.env` names.
 
-    Raises `SettingsError` where nothing is there.
+    Raises `SettingsError` where nothing of its kind is there.
     """
     named = os.environ.get(variable) or dotenv_values(ENV_FILE).get(variable)
     if not named:
         return None
-    if not Path(named).exists():
-        raise SettingsError(f"{variable}: there is no {named!r}")
-    return Path(named)
+    path = Path(named)
+    kind = "directory" if variable == SECRETS_VARIABLE else "file"
+    if not (path.is_dir() if kind == "directory" else path.is_file()):
+        raise SettingsError(f"{variable}: there is no {kind} {named!r}")
+    return path
 
 
 def _maybe_secrets_dir() -> Path | None:
@@ -231,14 +234,29 @@ def _maybe_secrets_dir() -> Path | None:
     return named or (DEFAULT_SECRETS_DIR if DEFAULT_SECRETS_DIR.is_dir() else None)
 
 
+def _check_text(path: Path) -> None:
+    """Raise `SettingsError`, which names the file, where it is there and cannot be read."""
+    try:
+        path.read_text("utf-8")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path}: this is no UTF-8") from None
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a name begins as our settings do, and nobody else may have put it there."""
+    upper = name.upper()
+    return upper.startswith(PREFIX) and not _LET_PASS.fullmatch(upper)
+
+
 def _refuse_unknown(names: Iterable[str]) -> None:
     """Refuse each name with our prefix that is no setting: it may be a misspelt one."""
-    for name in names:
-        upper = name.upper()
-        if not upper.startswith(PREFIX) or _LET_PASS.fullmatch(upper):
-            continue
+    for name in filter(_is_ours, names):
         owner: type[BaseModel] = Settings
-        for word in upper.removeprefix(PREFIX).lower().split("__"):
+        for word in name.upper().removeprefix(PREFIX).lower().split("__"):
             known = {field.alias or key: field for key, field in owner.model_fields.items()}
             if word not in known:
                 raise SettingsError(_unknown(name, owner))

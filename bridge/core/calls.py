@@ -86,7 +86,6 @@ class Calls:
                 agent.connection = self._connection
                 return [_ended(agent, heard, at)]
             case CallRecorded():
-                agent.connection = self._connection
                 return [_recorded(agent, heard)]
             case AgentStatus():
                 if heard.code != agent.code:

@@ -33,9 +33,9 @@ class _CallData:
     call_id: str | None
     direction: Direction
     dial_item_id: str | None
-    origin_area_code: str | None
+    origin_area_code: Phone | None
     origin: Phone | None
-    destination_area_code: str | None
+    destination_area_code: Phone | None
     destination: Phone | None
     description: Note | None
     recording_key: Note | None

@@ -84,7 +84,7 @@ class Decoder:
 
     def finish(self) -> list[Frame | Malformed]:
         """Return what the end of the connection left incomplete, if anything."""
-        left = bytes(self._rest.lstrip(_SPACE))
+        left = bytes(self._rest if self._overflowing else self._rest.lstrip(_SPACE))
         self._rest.clear()
         self._overflowing = False
         return [Malformed("cut off by the end of the connection", left)] if left else []

@@ -315,13 +315,8 @@ def test_a_whole_section_in_one_variable_is_named_and_not_shown(house: House, te
 
 
 UNKNOWN = [
-    "BRIDGE_HOST",
-    "BRIDGE_AMPQ__URL",
-    "BRIDGE_LINK__HOTS",
-    "BRIDGE_LINK__CONNECT_TIMEOUT_SECONDS",
-    "BRIDGE_SITE__NAME",
-    "BRIDGE_PORTAL",
-    "BRIDGE_SERVICES",
+    *("BRIDGE_HOST", "BRIDGE_AMPQ__URL", "BRIDGE_LINK__HOTS", "BRIDGE_SITE__NAME"),
+    *("BRIDGE_LINK__CONNECT_TIMEOUT_SECONDS", "BRIDGE_PORTAL", "BRIDGE_SERVICES"),
 ]
 
 

@@ -265,7 +265,7 @@ async def test_the_same_request_answered_gets_the_first_answer(
     command: dict[str, Any], answer: str
 ) -> None:
     """The message id is executed once, asking again gets the first answer again."""
-    desk = Desk(timeout=0.1)
+    desk = Desk()
     first = desk.post(command, message_id="7")
     await until(lambda: len(desk.link.written) == 1)
     desk.hear(answer)

@@ -30,8 +30,6 @@ HARMLESS = {
     "id": "the requester's own",
     "correlation_id": "the requester's own",
     "dial_item_id": "the dialer's own number for the item",
-    "origin_area_code": "reaches nobody without the number beside it",
-    "destination_area_code": "reaches nobody without the number beside it",
     "code": "of a pause, as the supervisors number them",
     "campaign": "the name of a service or campaign",
     "at": "a moment",
