@@ -12,8 +12,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-import aio_pika
 import structlog
+from aio_pika import Connection
 from aio_pika.abc import AbstractConnection
 from aiormq.exceptions import (
     AMQPError,
@@ -23,6 +23,7 @@ from aiormq.exceptions import (
     ConnectionNotAllowed,
     ProbableAuthenticationError,
 )
+from yarl import URL
 
 from bridge.backoff import delays
 from bridge.errors import BrokerDown, BrokerError, BrokerRefused, TopologyConflict
@@ -104,14 +105,14 @@ async def _connect_and_use(
     name: str, settings: AmqpSettings, use: Use, on_ready: Callable[[], None]
 ) -> None:
     """Use one connection until it fails. Raises a `BrokerError`."""
+    connection = Connection(
+        URL(settings.url.get_secret_value()).update_query(heartbeat=settings.heartbeat_seconds),
+        client_properties={"connection_name": f"tactium-bridge {name}"},
+    )
     try:
-        connection = await aio_pika.connect(
-            settings.url.get_secret_value(),
-            timeout=settings.connect_timeout_seconds,
-            heartbeat=settings.heartbeat_seconds,
-            client_properties={"connection_name": f"tactium-bridge {name}"},
-        )
+        await connection.connect(timeout=settings.connect_timeout_seconds)
     except FOREIGN as error:
+        await connection.close()  # or it would close itself, at no time that anyone chose
         raise _translated(error) from error
     lost: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
 

@@ -1,7 +1,8 @@
 """Log lines: one for each change of state, with a stable event name and fields.
 
 On a terminal they are for people, off it they are JSON. No line holds a phone
-number, a frame or a password: what is logged is chosen field by field.
+number, a frame or a password: what is logged is chosen field by field, and a
+traceback never shows the values of variables.
 """
 
 from __future__ import annotations
@@ -26,9 +27,13 @@ def configure(settings: LogSettings) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderers: list[Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if as_json
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
