@@ -32,6 +32,8 @@ from bridge.settings import AmqpSettings
 log = structlog.get_logger(__name__)
 
 CLOSE_TIMEOUT_SECONDS = 0.5
+SET_UP_TIMEOUT_SECONDS = 10.0
+"""A node that is just recovering takes connections and then does not answer for a while."""
 
 FOREIGN = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
 """All that the library raises where the broker, the network or a channel fails."""
@@ -121,8 +123,21 @@ async def _connect_and_use(
             lost.set_result(error)
 
     connection.close_callbacks.add(on_close)
-    using = asyncio.create_task(use(connection, on_ready))
+    ready = asyncio.Event()
+
+    def on_set_up() -> None:
+        ready.set()
+        on_ready()
+
+    using = asyncio.create_task(use(connection, on_set_up))
     try:
+        await asyncio.wait(
+            (using, lost),
+            timeout=SET_UP_TIMEOUT_SECONDS,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        if not (ready.is_set() or using.done() or lost.done()):
+            raise BrokerDown(f"no channel or queue was set up within {SET_UP_TIMEOUT_SECONDS:g} s")
         await asyncio.wait((using, lost), return_when=asyncio.FIRST_COMPLETED)
     finally:
         using.cancel()
