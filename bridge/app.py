@@ -19,7 +19,7 @@ from bridge.amqp.outbox import Outbox
 from bridge.amqp.publisher import Publisher
 from bridge.amqp.topology import Topology
 from bridge.core.bridge import Bridge
-from bridge.journal.memory import MemoryJournal
+from bridge.journal.durable import DurableJournal
 from bridge.links.tcp import TcpLink
 from bridge.messages.envelope import Envelope
 from bridge.settings import Settings
@@ -39,17 +39,17 @@ def new_id() -> str:
 
 def compose(settings: Settings) -> Bridge:
     """Build a bridge from its settings; nothing is connected yet."""
-    envelope = Envelope(
-        site=settings.site,
-        journal_id=new_id(),
-        schema_base_url=settings.events.schema_base_url,
-    )
+
+    def envelope_of(journal_id: str) -> Envelope:
+        base_url = settings.events.schema_base_url
+        return Envelope(site=settings.site, journal_id=journal_id, schema_base_url=base_url)
+
     topology = Topology(settings.amqp, settings.commands.ttl_seconds)
     health = Health(publisher.CONNECTION, consumer.CONNECTION)
     outbox = Outbox(topology.dead, settings.amqp.confirm_timeout_seconds)
     return Bridge(
         link=TcpLink(settings.link, now),
-        journal=MemoryJournal(envelope),
+        journal=DurableJournal(settings.journal, envelope_of=envelope_of, new_id=new_id, clock=now),
         publisher=Publisher(settings.amqp, topology, outbox, health),
         inbox=Consumer(
             settings.amqp, topology, outbox, health, prefetch=settings.commands.prefetch

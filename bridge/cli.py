@@ -15,7 +15,7 @@ from typing import Any, Literal
 import click
 
 from bridge import app, demo
-from bridge.errors import BridgeError, SettingsError
+from bridge.errors import BridgeError, JournalBusy, SettingsError
 from bridge.observe import logs
 from bridge.settings import CONFIG_VARIABLE, LogSettings, load
 from bridge.simulator import DEFAULT_PORT, Answers, Faults, SimulatorOptions, simulate
@@ -37,7 +37,7 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except SettingsError as error:
+    except (SettingsError, JournalBusy) as error:
         _fail(error, 2)
     except BridgeError as error:
         _fail(error, 1)

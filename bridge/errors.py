@@ -10,6 +10,10 @@ BridgeError
 │   ├── BrokerDown         RabbitMQ cannot be reached just now; try again
 │   ├── BrokerRefused      RabbitMQ lets this user not in, or not do that
 │   └── TopologyConflict   a queue or exchange exists with other arguments
+├── JournalError
+│   ├── JournalBusy        another bridge has the journal's file
+│   ├── JournalCorrupt     the file is no journal any more
+│   └── JournalUnwritable  the disk or the rights forbid it just now
 └── SandboxError           no private RabbitMQ node can be run on this machine
 
 An exception of a library is translated at the edge where it arrives and goes
@@ -84,6 +88,22 @@ class BrokerRefused(BrokerError):
 
 class TopologyConflict(BrokerError):
     """A queue or an exchange is there already, with other arguments."""
+
+
+class JournalError(BridgeError):
+    """The journal's file cannot be used."""
+
+
+class JournalBusy(JournalError):
+    """Another bridge has the journal's file."""
+
+
+class JournalCorrupt(JournalError):
+    """The file is no journal any more."""
+
+
+class JournalUnwritable(JournalError):
+    """The disk or the rights forbid it just now."""
 
 
 class SandboxError(BridgeError):

@@ -125,6 +125,15 @@ class CommandsSettings(Slice):
     make_call_window_seconds: float = Field(default=2.0, alias="make_call_window", gt=0, le=300)
 
 
+class JournalSettings(Slice):
+    """Where what the broker has not confirmed is kept, and how much of it."""
+
+    path: Path = Path("./bridge.db")
+    durability: Literal["power", "process"] = "power"
+    max_bytes: Annotated[int, Field(ge=1024 * 1024)] = 1024**3
+    when_full: Literal["drop_oldest", "pause_reading"] = "drop_oldest"
+
+
 class EventsSettings(Slice):
     """How events are written."""
 
@@ -145,6 +154,7 @@ class Settings(Slice):
     link: LinkSettings = LinkSettings()
     amqp: AmqpSettings = AmqpSettings()
     commands: CommandsSettings = CommandsSettings()
+    journal: JournalSettings = JournalSettings()
     events: EventsSettings = EventsSettings()
     log: LogSettings = LogSettings()
 

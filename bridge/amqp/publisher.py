@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
 from aio_pika.abc import AbstractConnection
@@ -18,6 +19,7 @@ from bridge.messages.envelope import APP_ID, CONTENT_TYPE, Sealed
 from bridge.settings import AmqpSettings
 
 CONNECTION = "events"
+LATE_AFTER = timedelta(seconds=5)
 WINDOW = 512
 """Messages on their way to the broker at once: bounds memory, and what is sent again."""
 
@@ -66,13 +68,14 @@ class Publisher:
         The tasks start in the order in which they are made, and the channel's
         lock is fair, so that order is the wire's.
         """
+        now = datetime.now(UTC)
         await asyncio.gather(
             *(
                 channel.basic_publish(
                     message.body,
                     exchange=self._topology.exchanges[message.stream],
                     routing_key=message.routing_key,
-                    properties=_properties(message),
+                    properties=_properties(message, now),
                     wait=False,
                 )
                 for message in batch
@@ -80,11 +83,12 @@ class Publisher:
         )
 
 
-def _properties(message: Sealed) -> Basic.Properties:
+def _properties(message: Sealed, now: datetime) -> Basic.Properties:
     return Basic.Properties(
         content_type=CONTENT_TYPE,
         delivery_mode=PERSISTENT,
         message_id=message.id,
+        headers={"late": True} if now - message.time > LATE_AFTER else None,
         timestamp=message.time,
         message_type=message.type,
         app_id=APP_ID,

@@ -20,12 +20,22 @@ from bridge.core.calls import Calls
 from bridge.core.dispatcher import Dispatcher
 from bridge.core.ports import Clock, Inbox, Journal, Link, Publisher
 from bridge.messages.commands import ADMINISTRATOR
-from bridge.messages.envelope import Occurrence
+from bridge.messages.envelope import Occurrence, timestamp
 from bridge.messages.events import AgentStatus, Confirmed, Heard
-from bridge.messages.notices import CommandEnded, FrameMalformed, LinkDown, LinkUp
+from bridge.messages.notices import (
+    CommandEnded,
+    FrameMalformed,
+    Gap,
+    GapCause,
+    LinkDown,
+    LinkUp,
+)
 from bridge.settings import CommandsSettings
 
 log = structlog.get_logger(__name__)
+
+SIGN_OF_LIFE_SECONDS = 1.0
+"""How often the journal notes that Tactium can be heard: how exact a gap's begin is."""
 
 # A stop takes under ten seconds although nobody may answer any more: these, one
 # second for the inbox to take no more, and one to close the connections.
@@ -54,6 +64,9 @@ class Bridge:
         self._inbox = inbox
         self._calls = Calls(new_id)
         self._latest_agent: str | None = None
+        self._clock = clock
+        self._deafness: tuple[datetime, GapCause] | None = None  # since when, and why
+        self._link_is_up = False
         self._dispatcher = Dispatcher(
             link=link,
             settings=settings,
@@ -65,36 +78,40 @@ class Bridge:
     async def run(self, stopping: asyncio.Event) -> None:
         """Work until `stopping` is set; then finish what is in flight and return.
 
-        Returns within 10 s of that, whatever Tactium and the broker do.
+        Returns within 10 s of that, whatever Tactium and the broker do. Raises
+        `JournalError` where the journal cannot be opened.
         """
-        async with asyncio.TaskGroup() as group:
-            publishing = group.create_task(self._publisher.run(self._journal))
-            listening = group.create_task(self._link.run(self))
-            consuming = group.create_task(self._inbox.run(self._dispatcher.accept))
-            await stopping.wait()
-            log.info("stopping")
-            await self._inbox.stop()
-            await self._dispatcher.stop(GRACE_SECONDS)
-            listening.cancel()
-            await asyncio.wait((listening,), timeout=HANG_UP_SECONDS)
-            await self._flush()
-            consuming.cancel()
-            publishing.cancel()
+        self._journal.open()
+        try:
+            await self._run(stopping)
+        finally:
+            await self._journal.close()
 
     async def on_up(self, notice: LinkUp, at: datetime) -> None:
         """Tactium can be heard, and written to."""
         self._calls.reconnected()
-        await self._journal.append([notice], at)
+        self._link_is_up = True
+        self._journal.heard(at)
+        found: list[Occurrence] = [notice]
+        if self._deafness is not None:
+            since, cause = self._deafness
+            found.append(Gap(timestamp(since), timestamp(at), cause))
+            self._deafness = None
+        await self._journal.append(found, at)
         self._dispatcher.link_up()
 
-    async def on_down(self, notice: LinkDown, at: datetime) -> None:
-        """Tactium cannot be heard any more."""
+    async def on_down(self, notice: LinkDown, at: datetime, *, deaf_since: datetime) -> None:
+        """Tactium cannot be heard any more, and may not have been since `deaf_since`."""
         self._dispatcher.link_down()
+        self._link_is_up = False
+        self._journal.heard(deaf_since)
+        self._deafness = (deaf_since, "link_down")
         await self._journal.append([notice], at)
 
     async def on_heard(self, said: Sequence[Heard | FrameMalformed], at: datetime) -> None:
         """Journal what one read brought, and answer the commands that it answers."""
         found: list[Occurrence] = []
+        self._journal.heard(at)
         for heard in said:
             if isinstance(heard, FrameMalformed):
                 log.warning("frame_malformed", reason=heard.reason)
@@ -114,6 +131,32 @@ class Bridge:
     def maybe_known_agent(self) -> str | None:
         """Return the agent heard last, whom Tactium is sure to know."""
         return self._latest_agent
+
+    async def _run(self, stopping: asyncio.Event) -> None:
+        if self._journal.heard_at is not None:
+            self._deafness = (self._journal.heard_at, "bridge_down")
+        async with asyncio.TaskGroup() as group:
+            writing = group.create_task(self._journal.run())
+            living = group.create_task(self._show_signs_of_life())
+            publishing = group.create_task(self._publisher.run(self._journal))
+            listening = group.create_task(self._link.run(self))
+            consuming = group.create_task(self._inbox.run(self._dispatcher.accept))
+            await stopping.wait()
+            log.info("stopping")
+            await self._inbox.stop()
+            await self._dispatcher.stop(GRACE_SECONDS)
+            listening.cancel()
+            await asyncio.wait((listening,), timeout=HANG_UP_SECONDS)
+            await self._flush()
+            for task in (consuming, publishing, writing, living):
+                task.cancel()
+
+    async def _show_signs_of_life(self) -> None:
+        """Let the journal know each second until when Tactium could be heard."""
+        while True:
+            await asyncio.sleep(SIGN_OF_LIFE_SECONDS)
+            if self._link_is_up:
+                self._journal.heard(self._clock())
 
     async def _audit(self, notice: CommandEnded, at: datetime) -> None:
         await self._journal.append([notice], at)

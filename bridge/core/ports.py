@@ -28,8 +28,8 @@ class Ear(Protocol):
     async def on_up(self, notice: LinkUp, at: datetime) -> None:
         """Tactium can be heard, and written to."""
 
-    async def on_down(self, notice: LinkDown, at: datetime) -> None:
-        """Tactium cannot be heard any more."""
+    async def on_down(self, notice: LinkDown, at: datetime, *, deaf_since: datetime) -> None:
+        """Tactium cannot be heard any more, and may not have been since `deaf_since`."""
 
     async def on_heard(self, said: Sequence[Heard | FrameMalformed], at: datetime) -> None:
         """All that one read brought, in order. Nothing more is read until this returns."""
@@ -57,6 +57,22 @@ class Journal(Protocol):
     @property
     def settled(self) -> int:
         """The highest sequence number of all that the broker has confirmed."""
+
+    @property
+    def heard_at(self) -> datetime | None:
+        """When Tactium could last be heard, by this bridge or the one before it."""
+
+    def open(self) -> None:
+        """Take possession of what is kept. Raises `JournalError`."""
+
+    async def run(self) -> None:
+        """Write what gathers, until cancelled."""
+
+    async def close(self) -> None:
+        """Write what is left and let go of it; `run` must have ended."""
+
+    def heard(self, at: datetime) -> None:
+        """Note a sign of life: Tactium could be heard at this moment."""
 
     async def append(self, what: Sequence[Occurrence], at: datetime) -> None:
         """Take what happened at one moment; it gets its numbers in this order."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pydantic import SecretStr
 from rich.console import Console
@@ -14,7 +16,7 @@ from bridge.demo.parties import command, subscribe
 from bridge.demo.screen import Screen
 from bridge.errors import BridgeError
 from bridge.sandbox import private_rabbitmq
-from bridge.settings import AmqpSettings, CommandsSettings, LinkSettings, Settings
+from bridge.settings import AmqpSettings, CommandsSettings, JournalSettings, LinkSettings, Settings
 from bridge.simulator import Answers, Habits, SimulatorOptions, open_simulator
 
 AGENTS = ("ana", "bruno", "carla", "daniel", "elisa", "jose.silva")
@@ -43,11 +45,17 @@ async def play(seconds: float | None) -> bool:
 
 async def _perform(screen: Screen, seconds: float | None) -> None:
     screen.say("starting a private RabbitMQ node, which takes some seconds …")
+    with TemporaryDirectory(prefix="tactium-bridge-demo-") as folder:
+        await _perform_in(Path(folder), screen, seconds)
+
+
+async def _perform_in(folder: Path, screen: Screen, seconds: float | None) -> None:
     async with private_rabbitmq() as node, open_simulator(_TACTIUM) as tactium:
         settings = Settings(
             link=LinkSettings(host=tactium.host, port=tactium.port),
             amqp=AmqpSettings(url=SecretStr(node.url())),
             commands=CommandsSettings(timeout=2.0),
+            journal=JournalSettings(path=folder / "bridge.db"),
         )
         async with _running(settings):
             screen.say(f"Tactium (simulated) on port {tactium.port}, RabbitMQ at {node.url()}\n")

@@ -55,6 +55,7 @@ class TcpLink:
         self._tls = _tls_context(settings.tls_ca_file) if settings.tls else None
         self._peer = f"{settings.host}:{settings.port}"
         self._writer: asyncio.StreamWriter | None = None  # set while the link is up
+        self._last_read_at = clock()
 
     def __repr__(self) -> str:
         return f"<TcpLink: {self._peer}, {'up' if self._writer else 'down'}>"
@@ -139,8 +140,9 @@ class TcpLink:
                     probing = await self._break_silence(writer, forms, ear, probing=probing)
                     continue
                 if not data:
-                    raise LinkSilent("Tactium closed the connection")
+                    raise ConnectionError("Tactium closed the connection")
                 probing = False
+                self._last_read_at = self._clock()
                 await self._hand_over(decoder.feed(data), writer, ear)
         finally:
             await self._hand_over(decoder.finish(), writer, ear)
@@ -148,11 +150,10 @@ class TcpLink:
     async def _hand_over(
         self, pieces: Sequence[Frame | Malformed], writer: asyncio.StreamWriter, ear: Ear
     ) -> None:
-        at = self._clock()
         if self._writer is None and any(isinstance(piece, Frame) for piece in pieces):
             await self._come_up(writer, ear, "registered")
         if pieces:
-            await ear.on_heard([_said(piece) for piece in pieces], at)
+            await ear.on_heard([_said(piece) for piece in pieces], self._last_read_at)
 
     async def _come_up(self, writer: asyncio.StreamWriter, ear: Ear, reason: str) -> None:
         self._writer = writer
@@ -168,7 +169,12 @@ class TcpLink:
         reason = "the bridge stopped" if stopped else _words(error)
         report = log.info if stopped else log.warning
         report("link_down", peer=self._peer, reason=reason)
-        await ear.on_down(LinkDownNotice(TRANSPORT, self._peer, reason), self._clock())
+        now = self._clock()
+        # What closes a connection comes after all that was said on it; silence says nothing.
+        silent = isinstance(error, LinkSilent | TimeoutError)
+        deaf_since = self._last_read_at if silent else now
+        notice = LinkDownNotice(TRANSPORT, self._peer, reason)
+        await ear.on_down(notice, now, deaf_since=deaf_since)
         return True
 
     def _patience(self, *, probing: bool) -> float:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import orjson
 
 from bridge.messages.events import Event
-from bridge.messages.notices import Notice
+from bridge.messages.notices import Gap, Notice
 
 APP_ID = "tactium-bridge"
 CONTENT_TYPE = "application/cloudevents+json"
@@ -82,7 +82,7 @@ class Envelope:
                 "dataschema": self._schema(schema),
                 "sequence": number,
                 "partitionkey": subject,
-                "data": what,
+                "data": what.as_json() if isinstance(what, Gap) else what,
             }
         )
         return Sealed(sequence, stream, routing_key, message_id, kind, at, body)

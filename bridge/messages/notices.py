@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from bridge.messages.privacy import GivenBack, Personal, RawFrame
 from bridge.messages.replies import Failure
@@ -30,6 +30,29 @@ class LinkDown:
     transport: str
     peer: str
     reason: str
+
+
+GapCause = Literal["link_down", "bridge_down", "takeover", "journal_full"]
+
+
+@dataclass(slots=True)
+class Gap:
+    """Time in which Tactium could not be heard, or events were dropped.
+
+    `begin` and `end` are its `from` and `to`, RFC 3339; `dropped` is how many
+    events were dropped, 0 where unknown.
+    """
+
+    type: ClassVar[str] = "gap"
+
+    begin: str
+    end: str
+    cause: GapCause
+    dropped: int = 0
+
+    def as_json(self) -> dict[str, str | int]:
+        """Return its data; `from` is no name that Python lets a field have."""
+        return {"from": self.begin, "to": self.end, "cause": self.cause, "dropped": self.dropped}
 
 
 @dataclass(slots=True)
@@ -68,4 +91,4 @@ class CommandEnded:
         return f"command.{self.outcome}"
 
 
-Notice = LinkUp | LinkDown | FrameMalformed | CommandEnded
+Notice = LinkUp | LinkDown | Gap | FrameMalformed | CommandEnded

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -13,7 +14,7 @@ from aio_pika import connect
 from ulid import ULID
 
 from bridge.sandbox import RabbitMQNode
-from bridge.settings import AmqpSettings, CommandsSettings, LinkSettings, Settings
+from bridge.settings import AmqpSettings, CommandsSettings, JournalSettings, LinkSettings, Settings
 from bridge.simulator import Answers, SimulatorOptions, open_simulator
 from tests.integration.site import OpenSite, Site
 
@@ -31,7 +32,7 @@ async def vhost_url(rabbitmq: RabbitMQNode) -> str:
 
 
 @pytest.fixture
-def open_site(vhost_url: str) -> OpenSite:
+def open_site(vhost_url: str, tmp_path: Path) -> OpenSite:
     """Return what opens a site: Tactium and the broker are there, the bridge is not yet."""
 
     @asynccontextmanager
@@ -47,6 +48,7 @@ def open_site(vhost_url: str) -> OpenSite:
                 link=LinkSettings(host="127.0.0.1", port=simulator.port, **link),
                 amqp=AmqpSettings.model_validate({"url": vhost_url, **amqp}),
                 commands=CommandsSettings(**commands),
+                journal=JournalSettings(path=tmp_path / "bridge.db"),
             )
             async with await connect(vhost_url) as connection:
                 site = Site(simulator, settings, await connection.channel(on_return_raises=True))

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
-from aio_pika import Message
+from aio_pika import Message, connect
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import DeliveryError
 from ulid import ULID
@@ -63,6 +63,12 @@ class Site:
             if message.routing_key == key:
                 data: dict[str, Any] = json.loads(message.body)["data"]
                 return data
+
+    @asynccontextmanager
+    async def second_channel(self) -> AsyncIterator[AbstractChannel]:
+        """A channel of its own, for when the first one was lost with the broker."""
+        async with await connect(self.settings.amqp.url.get_secret_value()) as connection:
+            yield await connection.channel()
 
     async def say(self, text: str | bytes) -> None:
         """Let Tactium say exactly this."""

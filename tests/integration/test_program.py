@@ -108,7 +108,7 @@ async def test_run_stops_within_ten_seconds_with_nobody_there(tmp_path: Path) ->
         process.send_signal(signal.SIGTERM)
         code, _, _ = await ended(process)
     assert code == 0
-    assert not left_behind(tmp_path)
+    assert {Path(path).name for path in left_behind(tmp_path)} == {"bridge.db", "bridge.db.lock"}
 
 
 async def test_run_stops_within_ten_seconds_with_nobody_answering(
@@ -155,6 +155,18 @@ async def test_wrong_settings_end_with_2_and_one_line(
     assert err.count("\n") == 1
     assert line in err
     assert "hunter2" not in err
+
+
+async def test_a_journal_in_use_ends_with_2(open_site: OpenSite, tmp_path: Path) -> None:
+    """A second bridge on the same journal says whose it is, and disturbs the first in nothing."""
+    async with open_site() as site, site.bridge():
+        path = str(site.settings.journal.path)
+        environment = {**environment_of(site.settings), "BRIDGE_JOURNAL__PATH": path}
+        async with program("run", cwd=tmp_path, **environment) as process:
+            code, _, err = await ended(process)
+        assert code == 2
+        assert f"in use by another bridge, process {os.getpid()}" in err
+        assert (await site.ask({"command": "get_status", "agent": "ana"}))["outcome"] == "ok"
 
 
 async def test_wrong_usage_ends_with_2(tmp_path: Path) -> None:

@@ -1,0 +1,250 @@
+"""The journal as the bridge sees it: over restarts, a full disk, a corrupt file."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from bridge.errors import JournalBusy
+from bridge.journal import durable
+from bridge.journal.durable import DurableJournal
+from bridge.messages.envelope import Envelope, Sealed
+from bridge.messages.events import AgentStatus
+from bridge.settings import JournalSettings
+
+START = datetime(2026, 11, 22, 12, tzinfo=UTC)
+PATIENCE_SECONDS = 10.0
+
+
+def status(number: int) -> AgentStatus:
+    return AgentStatus("ana", number, "unknown", f"<ana><S><{number}>$")
+
+
+def journal_in(folder: Path, **settings: Any) -> DurableJournal:
+    ids = count(1)
+    return DurableJournal(
+        JournalSettings(path=folder / "bridge.db", **settings),
+        envelope_of=lambda journal_id: Envelope(site="main", journal_id=journal_id),
+        new_id=lambda: f"J{next(ids)}",
+        clock=lambda: datetime.now(UTC),
+    )
+
+
+@asynccontextmanager
+async def running(journal: DurableJournal) -> AsyncIterator[DurableJournal]:
+    """Open it, run it inside, and close it."""
+    journal.open()
+    writing = asyncio.create_task(journal.run())
+    try:
+        yield journal
+    finally:
+        writing.cancel()
+        await asyncio.wait((writing,))
+        await journal.close()
+
+
+async def read(journal: DurableJournal, after: int, most: int = 10_000) -> Sequence[Sealed]:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        return await journal.read(after, most)
+
+
+async def read_all(journal: DurableJournal, through: int) -> list[Sealed]:
+    found: list[Sealed] = []
+    while not found or found[-1].sequence < through:
+        found += await read(journal, found[-1].sequence if found else journal.settled)
+    return found
+
+
+def codes(messages: Sequence[Sealed]) -> list[int]:
+    return [json.loads(message.body)["data"]["code"] for message in messages]
+
+
+async def test_order_and_numbers(tmp_path: Path) -> None:
+    """What comes is read in order, numbered from 1, and stays what it is until it is settled."""
+    async with running(journal_in(tmp_path)) as journal:
+        await journal.append([status(n) for n in range(3)], START)
+        await journal.append([status(3)], START + timedelta(seconds=1))
+        first = await read_all(journal, 4)
+        assert codes(first) == [0, 1, 2, 3]
+        assert [message.sequence for message in first] == [1, 2, 3, 4]
+        assert [message.id for message in first] == [f"J1-{n:020}" for n in (1, 2, 3, 4)]
+        assert await read(journal, 1, 2) == first[1:3]
+        assert await read_all(journal, 4) == first
+
+
+async def test_what_is_not_settled_comes_again_after_a_restart(tmp_path: Path) -> None:
+    """The same ids, the same bodies; and numbering goes on behind the last one."""
+    async with running(journal_in(tmp_path)) as journal:
+        await journal.append([status(n) for n in range(5)], START)
+        before = await read_all(journal, 5)
+        journal.settle(2)
+    async with running(journal_in(tmp_path)) as journal:
+        assert journal.settled == 2
+        await journal.append([status(5)], START)
+        after = await read_all(journal, 6)
+        assert after[:3] == before[2:]
+        assert after[3].id == f"J1-{6:020}"
+        journal.settle(6)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await journal.drained()
+    async with running(journal_in(tmp_path)) as journal:
+        assert journal.settled == 6
+
+
+async def test_what_was_appended_just_before_the_close_is_kept(tmp_path: Path) -> None:
+    """Nothing that was taken is left in memory."""
+    async with running(journal_in(tmp_path)) as journal:
+        await journal.append([status(n) for n in range(5000)], START)
+    async with running(journal_in(tmp_path)) as journal:
+        assert codes(await read_all(journal, 5000)) == list(range(5000))
+
+
+async def test_a_reader_far_behind_reads_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory keeps only the latest; from the first to the last everything comes, in order."""
+    monkeypatch.setattr(durable, "MOST_RECENT", 10)
+    async with running(journal_in(tmp_path)) as journal:
+        for n in range(200):
+            await journal.append([status(n)], START)
+            await asyncio.sleep(0)
+        found: list[Sealed] = []
+        while len(found) < 200:
+            found += await read(journal, len(found), 7)
+        assert codes(found) == list(range(200))
+        assert len(journal._recent) == 10
+
+
+async def test_a_full_journal_drops_the_oldest_and_says_so(tmp_path: Path) -> None:
+    """One error while it is full; one gap with the true count and times when it has room again."""
+    journal = journal_in(tmp_path, max_bytes=1024 * 1024)
+    with capture_logs() as logs:
+        async with running(journal):
+            for n in range(4000):
+                await journal.append([status(n)], START + timedelta(seconds=n))
+            await read(journal, 3999)
+            kept = await read_all(journal, 4000)
+            dropped = 4000 - len(kept)
+            assert 0 < dropped < 4000
+            assert codes(kept) == list(range(dropped, 4000))
+            journal.settle(4000)
+            (told,) = await read(journal, 4000)
+            gap = json.loads(told.body)
+            journal.settle(told.sequence)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await journal.drained()
+    assert gap["type"] == "tactium.bridge.gap"
+    last = START + timedelta(seconds=dropped - 1)
+    assert gap["data"] == {
+        "from": "2026-11-22T12:00:00.000000Z",
+        "to": f"{last:%Y-%m-%dT%H:%M:%S}.000000Z",
+        "cause": "journal_full",
+        "dropped": dropped,
+    }
+    assert [line["event"] for line in logs] == ["journal_full", "journal_has_room_again"]
+
+
+async def test_a_full_journal_can_pause_the_reading_instead(tmp_path: Path) -> None:
+    """With `pause_reading` nothing is dropped: who appends waits until there is room."""
+    journal = journal_in(tmp_path, max_bytes=1024 * 1024, when_full="pause_reading")
+    async with running(journal):
+        appended = 0
+
+        async def hear() -> None:
+            nonlocal appended
+            for n in range(20_000):
+                await journal.append([status(n)], START)
+                appended += 1
+
+        hearing = asyncio.create_task(hear())
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while journal._room.is_set():  # noqa: ASYNC110 - the pause is what is waited for
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        assert appended < 20_000
+        found: list[Sealed] = []
+        while len(found) < 20_000:
+            found += await read(journal, len(found))
+            journal.settle(len(found))
+        await hearing
+        assert codes(found) == list(range(20_000))
+
+
+async def test_a_full_disk_stops_nothing(tmp_path: Path) -> None:
+    """Events wait in memory, in order; one error, and one line when the disk takes them."""
+    journal = journal_in(tmp_path)
+    with capture_logs() as logs:
+        async with running(journal):
+            await journal.append([status(0)], START)
+            await read(journal, 0)
+            pages = journal._store._database.execute("PRAGMA page_count").fetchone()[0]
+            journal._store._database.execute(f"PRAGMA max_page_count = {pages}")
+            for n in range(1, 500):
+                await journal.append([status(n)], START)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while not logs:  # noqa: ASYNC110 - a log line is what is waited for
+                    await asyncio.sleep(0.01)
+            journal._store._database.execute("PRAGMA max_page_count = 1000000")
+            assert codes(await read_all(journal, 500)) == list(range(500))
+    assert [line["event"] for line in logs] == ["journal_unwritable", "journal_writable"]
+    assert "full" in logs[0]["reason"]
+
+
+async def test_what_waits_for_the_disk_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Past the bound the oldest go, and a gap says how many when the disk is back."""
+    monkeypatch.setattr(durable, "MOST_WAITING", 100)
+    journal = journal_in(tmp_path)
+    journal.open()
+    for n in range(150):
+        await journal.append([status(n)], START)
+    writing = asyncio.create_task(journal.run())
+    found = await read_all(journal, 101)
+    assert codes(found[:100]) == list(range(50, 150))
+    assert json.loads(found[100].body)["data"]["dropped"] == 50
+    writing.cancel()
+    await asyncio.wait((writing,))
+    await journal.close()
+
+
+async def test_a_corrupt_file_is_set_aside(tmp_path: Path) -> None:
+    """A new journal begins, the old file is kept, and a gap can begin where it ended."""
+    (tmp_path / "bridge.db").write_bytes(b"this is no database" * 100)
+    with capture_logs() as logs:
+        async with running(journal_in(tmp_path)) as journal:
+            assert journal.heard_at is not None
+            await journal.append([status(1)], START)
+            (message,) = await read(journal, 0)
+            assert message.sequence == 1
+    (line,) = logs
+    assert line["event"] == "journal_corrupt"
+    with open(line["set_aside"], "rb") as kept:  # noqa: ASYNC230, PTH123 - a small local file
+        assert kept.read().startswith(b"this is no database")
+
+
+async def test_a_journal_in_use_is_refused(tmp_path: Path) -> None:
+    """A second bridge on the same file is told so, and disturbs nothing."""
+    async with running(journal_in(tmp_path)) as journal:
+        with pytest.raises(JournalBusy):
+            journal_in(tmp_path).open()
+        await journal.append([status(1)], START)
+        assert codes(await read(journal, 0)) == [1]
+
+
+async def test_the_last_sign_of_life_outlives_the_process(tmp_path: Path) -> None:
+    """It is what the gap after a restart begins with; a new journal has none."""
+    async with running(journal_in(tmp_path)) as journal:
+        assert journal.heard_at is None
+        journal.heard(START)
+    async with running(journal_in(tmp_path)) as journal:
+        assert journal.heard_at == START

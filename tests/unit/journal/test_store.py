@@ -1,0 +1,173 @@
+"""The journal's file: what a commit keeps, and what it refuses."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from bridge.errors import JournalBusy, JournalCorrupt, JournalUnwritable
+from bridge.journal.store import Dropped, Reader, Store
+from bridge.messages.envelope import Sealed
+
+START = datetime(2026, 11, 22, 12, 0, 0, 123456, UTC)
+NO_LIMIT = 1 << 62
+
+
+def message(sequence: int, size: int = 100) -> Sealed:
+    """Return a message as it goes to the broker."""
+    at = START + timedelta(seconds=sequence)
+    key = "ana.agent.status"
+    return Sealed(sequence, "events", key, f"J-{sequence}", "tactium.x", at, b"x" * size)
+
+
+def open_store(folder: Path) -> Store:
+    return Store(folder / "bridge.db", "process", "J")
+
+
+def commit(store: Store, *sequences: int, settled: int = 0, limit: int = NO_LIMIT) -> None:
+    """Commit messages with these numbers."""
+    last = max(sequences, default=store.state.sequence)
+    state = replace(store.state, sequence=last)
+    store.commit([message(n) for n in sequences], settled, state, limit)
+
+
+def test_what_is_committed_is_there_after_a_restart(tmp_path: Path) -> None:
+    """Messages to the letter, the last number and the journal's id, whoever opens it."""
+    store = open_store(tmp_path)
+    commit(store, 1, 2, 3)
+    store.close()
+    again = Store(tmp_path / "bridge.db", "power", "another")
+    assert (again.state.journal_id, again.state.sequence) == ("J", 3)
+    assert (again.messages, again.bytes, again.first) == (3, 300, 1)
+    reader = Reader(again.path)
+    assert reader.read(0, 10) == [message(1), message(2), message(3)]
+    assert reader.read(1, 1) == [message(2)]
+    reader.close()
+    again.close()
+
+
+def test_what_is_settled_is_gone_and_its_number_never_comes_again(tmp_path: Path) -> None:
+    """An empty journal still knows the last number it gave."""
+    store = open_store(tmp_path)
+    commit(store, 1, 2, 3)
+    commit(store, settled=2)
+    assert (store.messages, store.bytes) == (1, 100)
+    commit(store, settled=3)
+    store.close()
+    again = open_store(tmp_path)
+    assert (again.messages, again.state.sequence, again.first) == (0, 3, 4)
+    again.close()
+
+
+def test_the_oldest_make_way_and_are_counted(tmp_path: Path) -> None:
+    """Over the limit, the commit drops from the front and remembers how many, from when to when."""
+    store = open_store(tmp_path)
+    commit(store, 1, 2, 3, 4, limit=250)
+    at = [START + timedelta(seconds=n) for n in range(8)]
+    assert (store.messages, store.bytes) == (2, 200)
+    assert store.state.dropped == Dropped(2, at[1], at[2])
+    commit(store, 5, limit=250)
+    assert store.state.dropped == Dropped(3, at[1], at[3])
+    store.close()
+    again = open_store(tmp_path)
+    assert again.state.dropped == Dropped(3, at[1], at[3])
+    again.close()
+
+
+def test_when_tactium_was_last_heard_is_kept(tmp_path: Path) -> None:
+    """To the microsecond, for the gap after a restart."""
+    store = open_store(tmp_path)
+    store.commit([], 0, replace(store.state, heard_at=START), NO_LIMIT)
+    store.close()
+    again = open_store(tmp_path)
+    assert again.state.heard_at == START
+    again.close()
+
+
+@pytest.mark.parametrize("step", ["messages", "state"])
+def test_a_commit_is_whole_or_nothing(tmp_path: Path, step: str) -> None:
+    """Where one of its steps fails, the file is as before and can be used on."""
+    store = open_store(tmp_path)
+    commit(store, 1)
+    other = sqlite3.connect(store.path)
+    event = "BEFORE INSERT ON messages" if step == "messages" else "BEFORE UPDATE ON state"
+    other.execute(f"CREATE TRIGGER refusal {event} BEGIN SELECT raise(FAIL, 'no'); END")
+    other.commit()
+    with pytest.raises(JournalUnwritable, match="no"):
+        commit(store, 2, settled=1)
+    other.execute("DROP TRIGGER refusal")
+    other.commit()
+    other.close()
+    assert (store.messages, store.state.sequence) == (1, 1)
+    commit(store, 2)
+    store.close()
+    again = open_store(tmp_path)
+    assert (again.messages, again.state.sequence) == (2, 2)
+    again.close()
+
+
+def test_two_bridges_do_not_share_a_journal(tmp_path: Path) -> None:
+    """The second is told which process has it; the lock ends with its owner, however it ends."""
+    code = (
+        "import sys, time; from pathlib import Path; from bridge.journal.store import Store\n"
+        "store = Store(Path(sys.argv[1]), 'process', 'J'); print('open', flush=True)\n"
+        "time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "bridge.db")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as owner:  # noqa: S603 - our own code
+        assert owner.stdout
+        assert owner.stdout.readline() == b"open\n"
+        with pytest.raises(JournalBusy, match=f"process {owner.pid}"):
+            open_store(tmp_path)
+        owner.kill()
+    open_store(tmp_path).close()
+
+
+@pytest.mark.parametrize(
+    "content", [b"no database at all" * 100, b"SQLite format 3\0" + b"\xff" * 8000]
+)
+def test_a_corrupt_file_is_told_from_one_that_cannot_be_written(
+    tmp_path: Path, content: bytes
+) -> None:
+    """It is no journal, whatever the rights are; nothing stays locked."""
+    (tmp_path / "bridge.db").write_bytes(content)
+    for _ in range(2):
+        with pytest.raises(JournalCorrupt, match=r"bridge\.db"):
+            open_store(tmp_path)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """The message says which file, and why not."""
+    with pytest.raises(JournalUnwritable, match="No such file or directory"):
+        Store(tmp_path / "nowhere" / "bridge.db", "power", "J")
+
+
+def test_a_newer_journal_is_left_alone(tmp_path: Path) -> None:
+    """A file that a newer bridge has written is not touched, and the message says what to do."""
+    store = open_store(tmp_path)
+    store.close()
+    database = sqlite3.connect(store.path)
+    database.execute("PRAGMA user_version = 99")
+    database.close()
+    before = store.path.read_bytes()
+    with pytest.raises(JournalUnwritable, match="newer bridge"):
+        open_store(tmp_path)
+    assert store.path.read_bytes() == before
+
+
+@pytest.mark.parametrize(("durability", "synchronous"), [("power", 2), ("process", 1)])
+def test_durability_is_sqlites_synchronous(
+    tmp_path: Path, durability: str, synchronous: int
+) -> None:
+    """`power` is FULL and survives a power cut; `process` is NORMAL and survives a kill."""
+    store = Store(tmp_path / "bridge.db", durability, "J")  # type: ignore[arg-type]
+    (mode,) = store._database.execute("PRAGMA journal_mode").fetchone()
+    (level,) = store._database.execute("PRAGMA synchronous").fetchone()
+    store.close()
+    assert (mode, level) == ("wal", synchronous)
