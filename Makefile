@@ -10,7 +10,7 @@ PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13 3.14,$(shell command -v python$
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint broker clean
+.PHONY: help demo test soak lint broker clean
 
 help: ## say what there is
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ demo: $(READY) broker ## calls flow from a simulated Tactium through RabbitMQ; c
 
 test: lint broker ## every check and every test
 	@$(BIN)/pytest
+
+soak: $(READY) broker ## the faults at their full length, with a table; about half an hour
+	@SOAK=1 $(BIN)/pytest tests/faults
 
 lint: $(READY) ## style, types and the architecture
 	@$(BIN)/ruff check --quiet

@@ -1,0 +1,113 @@
+"""Who counts: what Tactium said, what reached the broker, and what lies between."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from aio_pika import connect
+
+from bridge.simulator import Simulator
+
+AGENTS = 50
+TURN_SECONDS = 0.1
+QUEUE = "witness"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a run."""
+
+    sent: int
+    received: int
+    repeated: int
+    lost: list[tuple[str, int]]
+    lost_outside_gaps: list[tuple[str, int]]
+    disordered: list[str]
+    changed: list[str]
+    gaps: list[dict[str, Any]]
+
+
+@dataclass
+class Sender:
+    """Lets Tactium say numbered events at a steady rate, whenever an administrator listens."""
+
+    tactium: Simulator
+    per_second: int = 500
+    sent: dict[tuple[str, int], datetime] = field(default_factory=dict)
+    counting: Callable[[], bool] = lambda: True
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        number = 0
+        per_turn = round(self.per_second * TURN_SECONDS)
+        while True:
+            turn = range(number, number + per_turn)
+            if self.tactium.administrators:
+                now = datetime.now(UTC)
+                names = [(f"agent{n % AGENTS}", n) for n in turn]
+                if self.counting():
+                    self.sent.update(dict.fromkeys(names, now))
+                await self.tactium.say("".join(f"<{agent}><S><{n}>$" for agent, n in names))
+            number += per_turn
+            await asyncio.sleep(TURN_SECONDS)
+
+
+async def prepare(url: str) -> None:
+    """Declare the queue that takes everything."""
+    async with await connect(url) as connection:
+        channel = await connection.channel()
+        queue = await channel.declare_queue(QUEUE, durable=True)
+        for stream in ("events", "bridge"):
+            exchange = await channel.declare_exchange(f"tactium.{stream}", "topic", durable=True)
+            await queue.bind(exchange, "#")
+
+
+async def judge(url: str, sender: Sender) -> Verdict:
+    """Read the queue to its end and hold it to what was sent."""
+    ids: dict[str, bytes] = {}
+    seen: dict[str, list[int]] = {}
+    gaps: list[dict[str, Any]] = []
+    changed: list[str] = []
+    total = 0
+    async with await connect(url) as connection:
+        channel = await connection.channel()
+        queue = await channel.get_queue(QUEUE)
+        async with queue.iterator(no_ack=True, timeout=3) as messages:
+            try:
+                async for message in messages:
+                    event = json.loads(message.body)
+                    total += 1
+                    if event["id"] in ids:
+                        if ids[event["id"]] != message.body:
+                            changed.append(event["id"])
+                        continue
+                    ids[event["id"]] = message.body
+                    if event["type"] == "tactium.bridge.gap":
+                        gaps.append(event["data"])
+                    elif event["type"] == "tactium.agent.status":
+                        seen.setdefault(event["subject"], []).append(event["data"]["code"])
+            except TimeoutError:
+                pass  # the queue is empty
+    arrived = {(agent, number) for agent, numbers in seen.items() for number in numbers}
+    lost = [key for key in sender.sent if key not in arrived]
+    spans = [(gap["from"], gap["to"]) for gap in gaps]
+
+    def covered(key: tuple[str, int]) -> bool:
+        at = sender.sent[key].isoformat(timespec="microseconds").replace("+00:00", "Z")
+        return any(begin <= at <= end for begin, end in spans)
+
+    return Verdict(
+        sent=len(sender.sent),
+        received=total,
+        repeated=total - len(ids),
+        lost=lost,
+        lost_outside_gaps=[key for key in lost if not covered(key)],
+        disordered=[agent for agent, numbers in seen.items() if numbers != sorted(numbers)],
+        changed=changed,
+        gaps=gaps,
+    )
