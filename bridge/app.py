@@ -71,7 +71,10 @@ async def run(settings: Settings) -> None:
 
 @contextmanager
 def stopped_by_signals() -> Iterator[asyncio.Event]:
-    """Yield an event that SIGTERM and SIGINT set."""
+    """Yield an event that SIGTERM and SIGINT set.
+
+    Once it is over the process is about to end, and further signals do nothing.
+    """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -81,6 +84,7 @@ def stopped_by_signals() -> Iterator[asyncio.Event]:
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
 
 
 async def until_stopped(work: Coroutine[Any, Any, None]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -30,10 +31,11 @@ _SECONDS = click.FloatRange(min=0)
 
 def main() -> None:
     """Run the command line; every failure is one line and an exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # before there is a loop to stop
     try:
         cli(standalone_mode=False)
-    except click.exceptions.Abort:
-        sys.exit(1)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        sys.exit(0)  # stopped before anything had begun
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

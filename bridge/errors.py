@@ -8,6 +8,7 @@ BridgeError
 │   └── LinkSilent         the peer accepts and says nothing; reconnect
 ├── BrokerError
 │   ├── BrokerDown         RabbitMQ cannot be reached just now; try again
+│   ├── Unconfirmed        one message was sent and not confirmed
 │   ├── BrokerRefused      RabbitMQ lets this user not in, or not do that
 │   └── TopologyConflict   a queue or exchange exists with other arguments
 ├── JournalError
@@ -80,6 +81,10 @@ class BrokerError(BridgeError):
 
 class BrokerDown(BrokerError):
     """RabbitMQ cannot be reached just now."""
+
+
+class Unconfirmed(BrokerError):
+    """One message was sent and not confirmed: the broker is away, or will not have it."""
 
 
 class BrokerRefused(BrokerError):

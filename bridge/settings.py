@@ -54,9 +54,28 @@ def _amqp_url(secret: SecretStr) -> SecretStr:
         url = URL(secret.get_secret_value())
     except ValueError:
         url = URL()
-    if url.scheme not in ("amqp", "amqps") or not url.host:
+    if url.scheme not in ("amqp", "amqps") or not url.host or not _is_host(url.host):
         raise ValueError("must be amqp://user:password@host:port/vhost, or amqps:// for TLS")
     return secret
+
+
+def _is_host(name: str) -> bool:
+    try:
+        return bool(name.strip()) and bool(name.encode("idna"))
+    except UnicodeError:
+        return False
+
+
+def _host(name: str) -> str:
+    if not _is_host(name):
+        raise ValueError("must be the name or the address of a host")
+    return name
+
+
+def _prefix(name: str) -> str:
+    if name == "amq" or name.startswith("amq."):
+        raise ValueError("must not begin with amq., which RabbitMQ keeps for itself")
+    return name
 
 
 def _timezone(name: str) -> str:
@@ -84,7 +103,7 @@ class LinkSettings(Slice):
     """How Tactium is reached."""
 
     transport: Literal["socket"] = "socket"
-    host: Annotated[str, Field(min_length=1)] = "localhost"
+    host: Annotated[str, AfterValidator(_host)] = "localhost"
     port: Annotated[int, Field(ge=1, le=65535)] = 34025
     tls: bool = False
     tls_ca_file: Path | None = None
@@ -109,7 +128,9 @@ class AmqpSettings(Slice):
     url: Annotated[SecretStr, AfterValidator(_amqp_url)] = SecretStr(
         "amqp://guest:guest@localhost:5672/"
     )
-    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "tactium"
+    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$"), AfterValidator(_prefix)] = (
+        "tactium"
+    )
     queue_type: Literal["quorum", "classic"] = "quorum"
     heartbeat_seconds: int = Field(default=10, alias="heartbeat", ge=1, le=3600)
     connect_timeout_seconds: float = Field(default=5.0, alias="connect_timeout", gt=0, le=300)
@@ -120,7 +141,7 @@ class CommandsSettings(Slice):
     """How long a command may take, and how many may be in flight."""
 
     timeout_seconds: float = Field(default=5.0, alias="timeout", gt=0, le=300)
-    ttl_seconds: float = Field(default=60.0, alias="ttl", gt=0, le=86_400)
+    ttl_seconds: float = Field(default=60.0, alias="ttl", ge=0.001, le=86_400)
     prefetch: Annotated[int, Field(ge=1, le=10_000)] = 64
     make_call_window_seconds: float = Field(default=2.0, alias="make_call_window", gt=0, le=300)
 

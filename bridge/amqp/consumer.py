@@ -19,7 +19,7 @@ from bridge.amqp.properties import read_leniently
 from bridge.amqp.topology import Topology
 from bridge.backoff import delays
 from bridge.core.ports import Delivery
-from bridge.errors import BrokerDown
+from bridge.errors import BrokerDown, Unconfirmed
 from bridge.messages.replies import Reply
 from bridge.settings import AmqpSettings
 
@@ -27,6 +27,15 @@ log = structlog.get_logger(__name__)
 
 CONNECTION = "commands"
 STOP_TIMEOUT_SECONDS = 1.0
+
+MOST_TRIES = 3
+"""How often an answer is sent while the broker lives, and takes everything but it.
+
+A broker that dies takes the delivery with it and brings it again, so only an
+answer that the broker cannot bear is ever given up.
+"""
+
+_TODO = "RabbitMQ takes everything but this: see its own log, and who sent the command"
 
 Accept = Callable[[Delivery], None]
 
@@ -45,6 +54,7 @@ class _Delivered(Delivery):
         channel is gone is left alone: the broker brings it again.
         """
         waits = delays()
+        tries = 0
         to_bury = reply.outcome.buried or self.failed is not None
         while not self.message.channel.is_closed:
             try:
@@ -56,10 +66,21 @@ class _Delivered(Delivery):
                     await self.outbox.reply(self.reply_to, correlation_id, reply)
             except BrokerDown:
                 await asyncio.sleep(next(waits))
+            except Unconfirmed as error:
+                tries += 1
+                if tries == MOST_TRIES:
+                    log.exception("reply_given_up", command_id=reply.id, todo=_TODO)
+                    await self._acknowledge()
+                    return
+                log.debug("reply_unconfirmed", command_id=reply.id, reason=str(error))
+                await asyncio.sleep(next(waits))
             else:
-                with suppress(*FOREIGN):
-                    await self.message.channel.basic_ack(self.message.delivery_tag or 0, wait=False)
+                await self._acknowledge()
                 return
+
+    async def _acknowledge(self) -> None:
+        with suppress(*FOREIGN):
+            await self.message.channel.basic_ack(self.message.delivery_tag or 0, wait=False)
 
 
 class Consumer:

@@ -18,7 +18,7 @@ from ulid import ULID
 
 from bridge.amqp.connection import FOREIGN
 from bridge.amqp.properties import writable
-from bridge.errors import BrokerDown
+from bridge.errors import BrokerDown, Unconfirmed
 from bridge.messages.envelope import APP_ID
 from bridge.messages.replies import Reply
 
@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 DIRECT_REPLY_TO = "amq.rabbitmq.reply-to."
 REPLY_TYPE = "tactium.reply"
+MOST_REASON_CHARACTERS = 1024
 PERSISTENT = 2
 
 
@@ -44,9 +45,10 @@ class Outbox:
     async def reply(self, reply_to: str, correlation_id: str | None, reply: Reply) -> None:
         """Send a reply and have it confirmed.
 
-        A queue that is gone is its owner's own affair: logged, and no error. Direct
-        reply-to never says so, and returns as unroutable even what it delivers.
-        Raises `BrokerDown` where the reply may not have arrived.
+        A queue that is gone, or full and refusing, is its owner's own affair:
+        logged, and no error. Direct reply-to never says so, and returns as
+        unroutable even what it delivers. Raises `BrokerDown` where there is no
+        connection, `Unconfirmed` where the reply may not have arrived.
         """
         properties = Basic.Properties(
             content_type="application/json",
@@ -62,11 +64,14 @@ class Outbox:
             await self._send("", reply_to, orjson.dumps(reply), properties, mandatory=mandatory)
         except PublishError:
             log.warning("reply_unroutable", command_id=reply.id, todo="its queue is gone")
+        except DeliveryError:
+            log.warning("reply_refused", command_id=reply.id, todo="its queue is full")
 
     async def bury(self, message: DeliveredMessage, reply: Reply) -> None:
         """Keep a command that was not run, as it came, with what became of it.
 
-        Raises `BrokerDown` where it may not have arrived.
+        Raises `BrokerDown` where there is no connection, `Unconfirmed` where it
+        may not have arrived.
         """
         properties = message.header.properties
         reason = reply.error.message if reply.error else ""
@@ -78,19 +83,23 @@ class Outbox:
             headers={
                 **writable(properties.headers or {}),
                 "outcome": str(reply.outcome),
-                "reason": reason,
+                "reason": reason[:MOST_REASON_CHARACTERS],
                 # only the user itself may send the property of that name
                 **({"user_id": properties.user_id} if properties.user_id else {}),
             },
             correlation_id=properties.correlation_id,
             delivery_mode=PERSISTENT,
+            priority=properties.priority,
             message_id=properties.message_id or str(ULID()),
             reply_to=properties.reply_to,
             timestamp=properties.timestamp,
             message_type=properties.message_type,
             app_id=properties.app_id,
         )
-        await self._send(self._dead_exchange, message.routing_key or "", message.body, buried)
+        try:
+            await self._send(self._dead_exchange, message.routing_key or "", message.body, buried)
+        except DeliveryError as error:
+            raise Unconfirmed(str(error)) from error
 
     async def _send(
         self,
@@ -113,12 +122,12 @@ class Outbox:
                 mandatory=mandatory,
                 timeout=self._confirm_timeout_seconds,
             )
-        except PublishError:
+        except DeliveryError:  # returned, or refused by its queue: nobody's connection is at fault
             raise
-        except (*FOREIGN, DeliveryError) as error:
-            raise BrokerDown(f"not confirmed: {error}") from error
+        except FOREIGN as error:
+            raise Unconfirmed(str(error)) from error
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            raise BrokerDown("the connection was lost before the confirm") from None
+            raise Unconfirmed("the connection was lost before the confirm") from None

@@ -19,6 +19,9 @@ from pamqp import decode, encode
 Reader = Callable[[bytes], tuple[int, Any]]
 """Returns how many bytes a value took, and the value."""
 
+MOST_HEADER_BYTES = 32 * 1024
+"""What is copied of somebody's headers; RabbitMQ takes 128 KiB in all, and cuts who sends more."""
+
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -30,12 +33,12 @@ def read_leniently() -> None:
 
 
 def writable(headers: dict[str, Any]) -> dict[str, Any]:
-    """Return somebody's headers where the library can write them back, else none."""
+    """Return somebody's headers where they can be written back, else none."""
     try:
-        encode.field_table(headers)
+        size = len(encode.field_table(headers))
     except (TypeError, ValueError, OverflowError, struct.error):
         return {}
-    return headers
+    return headers if size <= MOST_HEADER_BYTES else {}
 
 
 def _short_text(data: bytes) -> tuple[int, str]:

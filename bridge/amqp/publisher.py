@@ -7,18 +7,24 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
+import structlog
 from aio_pika.abc import AbstractConnection
 from aiormq import Channel
+from aiormq.exceptions import DeliveryError
 from pamqp.commands import Basic
 
 from bridge.amqp.connection import Health, keep_connected
 from bridge.amqp.outbox import PERSISTENT, Outbox
 from bridge.amqp.topology import Topology
+from bridge.backoff import delays
 from bridge.core.ports import Journal
 from bridge.messages.envelope import APP_ID, CONTENT_TYPE, Sealed
 from bridge.settings import AmqpSettings
 
+log = structlog.get_logger(__name__)
+
 CONNECTION = "events"
+MORE_TRIES = 3
 LATE_AFTER = timedelta(seconds=5)
 WINDOW = 512
 """Messages on their way to the broker at once: bounds memory, and what is sent again."""
@@ -63,13 +69,35 @@ class Publisher:
             self._outbox.attach(None)
 
     async def _send(self, channel: Channel, batch: Sequence[Sealed]) -> None:
-        """Put a batch on the wire in order and wait until all of it is confirmed.
+        """Have a batch confirmed.
+
+        A message that is refused (nack) is refused by a queue that is full and
+        says so to its publisher. It is sent again a few times for that queue's
+        sake and no more: one subscriber must not keep events from all others.
+        """
+        refused = await self._send_once(channel, batch)
+        waits = delays()
+        for _ in range(MORE_TRIES):
+            if not refused:
+                return
+            await asyncio.sleep(next(waits))
+            refused = await self._send_once(channel, refused)
+        if refused:
+            log.error(
+                "events_refused",
+                count=len(refused),
+                first=refused[0].id,
+                todo="a queue that is bound refuses when it is full (x-overflow): see which",
+            )
+
+    async def _send_once(self, channel: Channel, batch: Sequence[Sealed]) -> list[Sealed]:
+        """Put a batch on the wire in order, and return what a queue has refused of it.
 
         The tasks start in the order in which they are made, and the channel's
         lock is fair, so that order is the wire's.
         """
         now = datetime.now(UTC)
-        await asyncio.gather(
+        outcomes = await asyncio.gather(
             *(
                 channel.basic_publish(
                     message.body,
@@ -79,8 +107,18 @@ class Publisher:
                     wait=False,
                 )
                 for message in batch
-            )
+            ),
+            return_exceptions=True,
         )
+        failures = [error for error in outcomes if isinstance(error, BaseException)]
+        for error in failures:
+            if not isinstance(error, DeliveryError):
+                raise error
+        return [
+            message
+            for message, outcome in zip(batch, outcomes, strict=True)
+            if isinstance(outcome, DeliveryError)
+        ]
 
 
 def _properties(message: Sealed, now: datetime) -> Basic.Properties:

@@ -21,7 +21,7 @@ from bridge.core.dispatcher import Dispatcher
 from bridge.core.ports import Clock, Inbox, Journal, Link, Publisher
 from bridge.messages.commands import ADMINISTRATOR
 from bridge.messages.envelope import Occurrence, timestamp
-from bridge.messages.events import AgentStatus, Confirmed, Heard
+from bridge.messages.events import AgentStatus, Confirmed, FrameUnknown, Heard
 from bridge.messages.notices import (
     CommandEnded,
     FrameMalformed,
@@ -111,25 +111,28 @@ class Bridge:
     async def on_heard(self, said: Sequence[Heard | FrameMalformed], at: datetime) -> None:
         """Journal what one read brought, and answer the commands that it answers."""
         found: list[Occurrence] = []
+        malformed = 0
         self._journal.heard(at)
         for heard in said:
             if isinstance(heard, FrameMalformed):
-                log.warning("frame_malformed", reason=heard.reason)
+                malformed += 1
                 found.append(heard)
                 continue
             if heard.agent == ADMINISTRATOR and isinstance(heard, Confirmed | AgentStatus):
                 continue  # the answer to the link's own registration or probe
-            self._latest_agent = heard.agent
+            if not isinstance(heard, FrameUnknown):
+                self._latest_agent = heard.agent
             answer = self._dispatcher.hear(heard)
             events = self._calls.hear(heard, at, answers=answer.command if answer else None)
             if answer is not None:
                 self._dispatcher.resolve(answer, heard, events)
             found += events
-        if found:
-            await self._journal.append(found, at)
+        if malformed:
+            log.warning("frame_malformed", pieces=malformed, todo="see it on the bridge's exchange")
+        await self._journal.append(found, at)
 
     def maybe_known_agent(self) -> str | None:
-        """Return the agent heard last, whom Tactium is sure to know."""
+        """Return the agent of whom Tactium last said something that we understood."""
         return self._latest_agent
 
     async def _run(self, stopping: asyncio.Event) -> None:

@@ -271,7 +271,7 @@ class Dispatcher:
                     await self._link_is_up.wait()
                 return None
         if self._link_is_up.is_set():
-            return expired("its deadline passed while the commands before it were running")
+            return expired("its deadline passed before its turn came")
         return unavailable("the link to Tactium was down until the command's deadline")
 
     def _patience(self, command: WireCommand) -> float:

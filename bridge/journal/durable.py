@@ -29,7 +29,7 @@ from bridge.backoff import delays
 from bridge.errors import JournalCorrupt, JournalUnwritable
 from bridge.journal.store import Dropped, Reader, Store
 from bridge.messages.envelope import Envelope, Occurrence, Sealed, timestamp
-from bridge.messages.notices import Gap
+from bridge.messages.notices import FrameMalformed, Gap
 from bridge.settings import JournalSettings
 
 log = structlog.get_logger(__name__)
@@ -37,11 +37,14 @@ log = structlog.get_logger(__name__)
 MOST_AT_ONCE = 2_000
 """Messages in one commit: tens of milliseconds at the worst."""
 
+ORDINARY_BYTES = 2_000
+"""More than nearly every message; a heavier one counts as several in all that is bounded here."""
+
 MOST_GATHERED = 10_000
 """Messages that gather while the disk works; then the reading waits for it, for milliseconds."""
 
-MOST_RECENT = 4_096
-"""Messages kept in memory for a publisher that keeps up."""
+MOST_RECENT_BYTES = 4 * 1024 * 1024
+"""Bodies kept in memory for a publisher that keeps up: thousands of messages."""
 
 MOST_WAITING = 50_000
 """Messages that wait in memory for a disk that takes none: about 50 MB."""
@@ -80,8 +83,10 @@ class DurableJournal:
         self._writer = ThreadPoolExecutor(1, "journal-writer")
         self._readers = ThreadPoolExecutor(1, "journal-reader")
         self._waiting: deque[tuple[Occurrence, datetime]] = deque()
+        self._weight = 0  # of all that waits, in ordinary messages
         self._batch: list[tuple[Occurrence, datetime]] = []
-        self._recent: deque[Sealed] = deque(maxlen=MOST_RECENT)
+        self._recent: deque[Sealed] = deque()
+        self._recent_bytes = 0
         self._shed: Dropped | None = None
         self._heard_at: datetime | None = None
         self._settled = 0
@@ -135,12 +140,14 @@ class DurableJournal:
         """
         if not what:
             return
-        self._waiting.extend((occurrence, at) for occurrence in what)
+        for occurrence in what:
+            self._waiting.append((occurrence, at))
+            self._weight += _weight(occurrence)
         self._empty.clear()
         self._work.set()
         self._note_room()
         await self._room.wait()
-        while len(self._waiting) > MOST_WAITING:
+        while self._weight > MOST_WAITING:
             self._shed_oldest()
 
     async def read(self, after: int, most: int) -> Sequence[Sealed]:
@@ -241,8 +248,12 @@ class DurableJournal:
     async def _commit(self) -> None:
         """Commit one batch. One that fails stays, and is numbered anew at the next try."""
         self._settling = None
-        while self._waiting and len(self._batch) < MOST_AT_ONCE:
-            self._batch.append(self._waiting.popleft())
+        heavy = sum(_weight(what) for what, _ in self._batch)
+        while self._waiting and heavy < MOST_AT_ONCE:
+            what, at = self._waiting.popleft()
+            self._batch.append((what, at))
+            self._weight -= _weight(what)
+            heavy += _weight(what)
         if self._waiting:
             self._work.set()
         known = self._store.state
@@ -264,8 +275,12 @@ class DurableJournal:
         self._batch.clear()
         self._shed = None
         self._recent.extend(sealed)
-        while self._recent and self._recent[0].sequence < self._store.first:
-            self._recent.popleft()  # settled, or dropped to make room
+        self._recent_bytes += sum(len(message.body) for message in sealed)
+        while self._recent and (
+            self._recent[0].sequence < self._store.first  # settled, or dropped to make room
+            or self._recent_bytes > MOST_RECENT_BYTES
+        ):
+            self._recent_bytes -= len(self._recent.popleft().body)
         self._committed.set()
         self._note_fullness()
         if not (self._store.messages or self._waiting):
@@ -309,7 +324,7 @@ class DurableJournal:
 
     def _note_room(self) -> None:
         """Let who appends go on, or wait."""
-        pressed = len(self._waiting) > MOST_GATHERED and not self._unwritable
+        pressed = self._weight > MOST_GATHERED and not self._unwritable
         if pressed or (self._pauses and (self._full or self._unwritable)):
             self._room.clear()
         else:
@@ -317,7 +332,8 @@ class DurableJournal:
 
     def _shed_oldest(self) -> None:
         """Drop the oldest of what waits in memory for the disk."""
-        _, at = self._waiting.popleft()
+        what, at = self._waiting.popleft()
+        self._weight -= _weight(what)
         self._shed = _both(self._shed, Dropped(1, at, at))
 
     def _lose_the_file(self, error: JournalCorrupt) -> None:
@@ -339,6 +355,13 @@ class DurableJournal:
             return None
         first = after + 1 - self._recent[0].sequence
         return list(islice(self._recent, first, first + most))
+
+
+def _weight(what: Occurrence) -> int:
+    """Return how many ordinary messages this one weighs in memory."""
+    if isinstance(what, FrameMalformed):
+        return 1 + 4 * len(what.base64) // ORDINARY_BYTES
+    return 1 + 4 * len(getattr(what, "raw", None) or "") // ORDINARY_BYTES
 
 
 def _both(earlier: Dropped | None, later: Dropped | None) -> Dropped | None:

@@ -28,6 +28,9 @@ _SYNCHRONOUS: dict[Durability, str] = {"power": "FULL", "process": "NORMAL"}
 _SQL = files("bridge.journal") / "sql"
 _NAMED = re.compile(r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
 _QUERIES: dict[str, str] = dict(_NAMED.findall((_SQL / "queries.sql").read_text()))
+MOST_READ_BYTES = 4 * 1024 * 1024
+"""Bodies read at once, however few messages that are."""
+
 _VERSION = 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -193,13 +196,18 @@ class Reader:
         self._database.close()
 
     def read(self, after: int, most: int) -> list[Sealed]:
-        """Return up to `most` messages that follow number `after`, in order."""
+        """Return up to `most` messages behind number `after`, in order; some 4 MiB at most."""
+        found: list[Sealed] = []
+        size = 0
         with _translated(self._path):
             rows = self._database.execute(_QUERIES["read_messages"], (after, most))
-            return [
-                Sealed(sequence, stream, key, message_id, kind, _moment(time), body)
-                for sequence, stream, key, message_id, kind, time, body in rows
-            ]
+            for sequence, stream, key, message_id, kind, time, body in rows:
+                found.append(Sealed(sequence, stream, key, message_id, kind, _moment(time), body))
+                size += len(body)
+                if size > MOST_READ_BYTES:
+                    break
+            rows.close()
+        return found
 
 
 def _lock(path: Path) -> int:

@@ -11,6 +11,7 @@ import asyncio
 import math
 import socket
 import ssl
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -34,6 +35,8 @@ TRANSPORT = "socket"
 READ_BYTES = 256 * 1024
 SEND_TIMEOUT_SECONDS = 10.0
 CLOSE_TIMEOUT_SECONDS = 1.0
+STABLE_SECONDS = 5.0
+"""A link that lasted shorter goes on with the longer waits between tries."""
 
 _FORMS = {
     "auto": (REGISTER_LOGON, REGISTER_STATUS),
@@ -56,6 +59,7 @@ class TcpLink:
         self._peer = f"{settings.host}:{settings.port}"
         self._writer: asyncio.StreamWriter | None = None  # set while the link is up
         self._last_read_at = clock()
+        self._up_at = 0.0
 
     def __repr__(self) -> str:
         return f"<TcpLink: {self._peer}, {'up' if self._writer else 'down'}>"
@@ -104,7 +108,7 @@ class TcpLink:
                         todo="see that Tactium runs, and that link.host and link.port are right",
                     )
                 explained = True
-            if was_up:
+            if was_up and time.monotonic() - self._up_at > STABLE_SECONDS:
                 waits = delays()
             await asyncio.sleep(next(waits))
 
@@ -117,6 +121,8 @@ class TcpLink:
                 )
         except TimeoutError:
             raise LinkSilent(f"no connection within {seconds:g} s") from None
+        except UnicodeError as error:
+            raise LinkSilent(f"{self._settings.host!r} is no host name: {error}") from None
         _watch(writer.get_extra_info("socket"), self._settings)
         return reader, writer
 
@@ -157,6 +163,7 @@ class TcpLink:
 
     async def _come_up(self, writer: asyncio.StreamWriter, ear: Ear, reason: str) -> None:
         self._writer = writer
+        self._up_at = time.monotonic()
         log.info("link_up", peer=self._peer, reason=reason)
         await ear.on_up(LinkUpNotice(TRANSPORT, self._peer, reason), self._clock())
 

@@ -101,6 +101,20 @@ async def test_a_silent_tactium_is_asked_and_then_given_up(open_site: OpenSite) 
         await site.next_data("main.link.up")
 
 
+async def test_a_login_that_nobody_understood_is_not_asked_after(open_site: OpenSite) -> None:
+    """A mangled frame can carry any login; Tactium's silence about it means nothing."""
+    async with (
+        open_site(link={"idle_probe": 0.2, "probe_timeout": 0.2}) as site,
+        site.bridge(),
+    ):
+        await site.next_data("main.link.up")
+        await site.say("<ghost><x>$")
+        await site.next_data("ghost.frame.unknown")
+        await asyncio.sleep(1.5)
+        assert site.inbox.empty()
+        assert b"<ghost><S>$" not in site.tactium.received
+
+
 async def test_the_broker_absent_at_the_start(open_site: OpenSite) -> None:
     """The bridge waits, says so once over many tries, and does not stop hearing Tactium."""
     with socket.socket() as taken:

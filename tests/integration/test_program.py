@@ -111,6 +111,22 @@ async def test_run_stops_within_ten_seconds_with_nobody_there(tmp_path: Path) ->
     assert {Path(path).name for path in left_behind(tmp_path)} == {"bridge.db", "bridge.db.lock"}
 
 
+async def test_a_second_signal_changes_nothing(open_site: OpenSite, tmp_path: Path) -> None:
+    """The end is under way already: exit 0 all the same."""
+    async with (
+        open_site() as site,
+        program("run", cwd=tmp_path, **environment_of(site.settings)) as process,
+    ):
+        await site.next_data("main.link.up")
+        for _ in range(20):
+            if process.returncode is None:
+                process.send_signal(signal.SIGTERM)
+            await asyncio.sleep(0.01)
+        code, _, err = await ended(process)
+    assert code == 0
+    assert "Traceback" not in err
+
+
 async def test_run_stops_within_ten_seconds_with_nobody_answering(
     open_site: OpenSite, rabbitmq: RabbitMQNode, tmp_path: Path
 ) -> None:

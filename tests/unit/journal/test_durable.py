@@ -112,7 +112,7 @@ async def test_a_reader_far_behind_reads_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory keeps only the latest; from the first to the last everything comes, in order."""
-    monkeypatch.setattr(durable, "MOST_RECENT", 10)
+    monkeypatch.setattr(durable, "MOST_RECENT_BYTES", 4_000)
     async with running(journal_in(tmp_path)) as journal:
         for n in range(200):
             await journal.append([status(n)], START)
@@ -121,7 +121,7 @@ async def test_a_reader_far_behind_reads_the_file(
         while len(found) < 200:
             found += await read(journal, len(found), 7)
         assert codes(found) == list(range(200))
-        assert len(journal._recent) == 10
+        assert 0 < len(journal._recent) <= 10
 
 
 async def test_a_full_journal_drops_the_oldest_and_says_so(tmp_path: Path) -> None:
