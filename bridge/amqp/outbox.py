@@ -124,6 +124,8 @@ class Outbox:
             )
         except DeliveryError:  # returned, or refused by its queue: nobody's connection is at fault
             raise
+        except TimeoutError:  # an alarm holds back all that is published; it passes
+            raise BrokerDown("not confirmed in time") from None
         except FOREIGN as error:
             raise Unconfirmed(str(error)) from error
         except asyncio.CancelledError:

@@ -269,9 +269,18 @@ class DurableJournal:
             dropped=dropped,
         )
         limit = sys.maxsize if self._pauses else self._settings.max_bytes
-        await asyncio.get_running_loop().run_in_executor(
+        committing = asyncio.get_running_loop().run_in_executor(
             self._writer, self._store.commit, sealed, self._settled, state, limit
         )
+        try:
+            await asyncio.shield(committing)
+        finally:  # cancelled or not, the thread writes on; what it has written has its number
+            await asyncio.wait((committing,))
+            if committing.exception() is None:
+                self._note_commit(sealed)
+
+    def _note_commit(self, sealed: list[Sealed]) -> None:
+        """Let go of a batch that is written, and hand it to who reads."""
         self._batch.clear()
         self._shed = None
         self._recent.extend(sealed)

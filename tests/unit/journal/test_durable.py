@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from structlog.testing import capture_logs
 from bridge.errors import JournalBusy
 from bridge.journal import durable
 from bridge.journal.durable import DurableJournal
+from bridge.journal.store import Store
 from bridge.messages.envelope import Envelope, Sealed
 from bridge.messages.events import AgentStatus
 from bridge.settings import JournalSettings
@@ -106,6 +108,27 @@ async def test_what_was_appended_just_before_the_close_is_kept(tmp_path: Path) -
         await journal.append([status(n) for n in range(5000)], START)
     async with running(journal_in(tmp_path)) as journal:
         assert codes(await read_all(journal, 5000)) == list(range(5000))
+
+
+async def test_a_stop_in_the_middle_of_a_commit_numbers_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread finishes what it has begun, so the close must not write it again."""
+    commit = Store.commit
+
+    def slowly(store: Store, *arguments: Any) -> None:
+        time.sleep(0.1)
+        commit(store, *arguments)
+
+    monkeypatch.setattr(Store, "commit", slowly)
+    for round_number in range(3):
+        async with running(journal_in(tmp_path)) as journal:
+            await journal.append([status(2 * round_number)], START)
+            await asyncio.sleep(0.05)
+            await journal.append([status(2 * round_number + 1)], START)
+    async with running(journal_in(tmp_path)) as journal:
+        assert codes(await read_all(journal, 6)) == list(range(6))
+        assert journal._store.messages == 6
 
 
 async def test_a_reader_far_behind_reads_the_file(
