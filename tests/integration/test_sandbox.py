@@ -25,7 +25,11 @@ pytestmark = pytest.mark.skipif(
 
 HOLD_A_NODE = """
 import asyncio
+import signal
 from bridge.sandbox import private_rabbitmq
+
+# Whoever runs the tests in the background may have them ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 async def hold():
     async with private_rabbitmq():
