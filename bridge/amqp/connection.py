@@ -73,10 +73,10 @@ class Health:
         if type(error) not in self._troubles:
             self._troubles.add(type(error))
             report = log.warning if isinstance(error, BrokerDown) else log.error
-            report("broker_down", connection=name, reason=str(error), todo=_TODO[type(error)])
+            report("broker_down", connection=name, reason=str(error), todo=_ADVICE[type(error)])
 
 
-_TODO: dict[type[BrokerError], str] = {
+_ADVICE: dict[type[BrokerError], str] = {
     BrokerDown: "see that RabbitMQ runs and that amqp.url leads to it; it is tried again",
     BrokerRefused: "give the user in amqp.url its password and its permissions",
     TopologyConflict: "delete what differs once it is empty, or set another amqp.prefix",

@@ -35,7 +35,7 @@ A broker that dies takes the delivery with it and brings it again, so only an
 answer that the broker cannot bear is ever given up.
 """
 
-_TODO = "RabbitMQ takes everything but this: see its own log, and who sent the command"
+_ADVICE = "RabbitMQ takes everything but this: see its own log, and who sent the command"
 
 Accept = Callable[[Delivery], None]
 
@@ -69,7 +69,7 @@ class _Delivered(Delivery):
             except Unconfirmed as error:
                 tries += 1
                 if tries == MOST_TRIES:
-                    log.exception("reply_given_up", command_id=reply.id, todo=_TODO)
+                    log.exception("reply_given_up", command_id=reply.id, todo=_ADVICE)
                     await self._acknowledge()
                     return
                 log.debug("reply_unconfirmed", command_id=reply.id, reason=str(error))

@@ -219,7 +219,7 @@ class Dispatcher:
                 job = line[0]
                 try:
                     result = await self._run(agent, job)
-                except Exception:
+                except Exception:  # whatever it was, its requester is owed an answer
                     log.exception("command_crashed", command_id=job.request.id, agent=agent)
                     result = uncertain("the bridge failed while running it; see its log")
                 if result is not None:
