@@ -37,6 +37,9 @@ log = structlog.get_logger(__name__)
 SIGN_OF_LIFE_SECONDS = 1.0
 """How often the journal notes that Tactium can be heard: how exact a gap's begin is."""
 
+READ_WITHIN_SECONDS = 0.1
+"""How long what has arrived may wait to be read, where the link has caught up."""
+
 # A stop takes under ten seconds although nobody may answer any more: these, one
 # second for the inbox to take no more, and one to close the connections.
 GRACE_SECONDS = 4.0  # for Tactium to answer what is in flight, and for the replies to go out
@@ -67,6 +70,7 @@ class Bridge:
         self._clock = clock
         self._deafness: tuple[datetime, GapCause] | None = None  # since when, and why
         self._link_is_up = False
+        self._has_caught_up = False
         self._dispatcher = Dispatcher(
             link=link,
             settings=settings,
@@ -90,7 +94,7 @@ class Bridge:
     async def on_up(self, notice: LinkUp, at: datetime) -> None:
         """Tactium can be heard, and written to."""
         self._calls.reconnected()
-        self._link_is_up = True
+        self._link_is_up = self._has_caught_up = True
         self._journal.heard(at)
         found: list[Occurrence] = [notice]
         if self._deafness is not None:
@@ -112,7 +116,7 @@ class Bridge:
         """Journal what one read brought, and answer the commands that it answers."""
         found: list[Occurrence] = []
         malformed = 0
-        self._journal.heard(at)
+        self._has_caught_up = False
         for heard in said:
             if isinstance(heard, FrameMalformed):
                 malformed += 1
@@ -130,6 +134,11 @@ class Bridge:
         if malformed:
             log.warning("frame_malformed", pieces=malformed, todo="see it on the bridge's exchange")
         await self._journal.append(found, at)
+
+    def on_caught_up(self, through: datetime) -> None:
+        """Note the sign of life: a gap would begin at this moment, and not before."""
+        self._has_caught_up = True
+        self._journal.heard(through)
 
     def maybe_known_agent(self) -> str | None:
         """Return the agent of whom Tactium last said something that we understood."""
@@ -158,8 +167,12 @@ class Bridge:
         """Let the journal know each second until when Tactium could be heard."""
         while True:
             await asyncio.sleep(SIGN_OF_LIFE_SECONDS)
-            if self._link_is_up:
-                self._journal.heard(self._clock())
+            moment = self._clock()
+            await asyncio.sleep(READ_WITHIN_SECONDS)
+            known = self._journal.heard_at
+            is_news = known is None or moment > known
+            if self._link_is_up and self._has_caught_up and is_news:
+                self._journal.heard(moment)
 
     async def _audit(self, notice: CommandEnded, at: datetime) -> None:
         await self._journal.append([notice], at)

@@ -34,6 +34,9 @@ class Ear(Protocol):
     async def on_heard(self, said: Sequence[Heard | FrameMalformed], at: datetime) -> None:
         """All that one read brought, in order. Nothing more is read until this returns."""
 
+    def on_caught_up(self, through: datetime) -> None:
+        """All that had arrived by this moment has been handed over."""
+
     def maybe_known_agent(self) -> str | None:
         """Return an agent whom a silent link may ask after, None where none is known."""
 

@@ -27,7 +27,7 @@ import structlog
 
 from bridge.backoff import delays
 from bridge.errors import JournalCorrupt, JournalUnwritable
-from bridge.journal.store import Dropped, Reader, Store
+from bridge.journal.store import Dropped, Reader, State, Store
 from bridge.messages.envelope import Envelope, Occurrence, Sealed, timestamp
 from bridge.messages.notices import FrameMalformed, Gap
 from bridge.settings import JournalSettings
@@ -235,6 +235,7 @@ class DurableJournal:
                         reason=str(error),
                         todo="make room on the disk; until then events wait in memory",
                     )
+                await self._settle_alone()
                 await asyncio.sleep(next(waits))
             except JournalCorrupt as error:
                 self._lose_the_file(error)
@@ -254,9 +255,11 @@ class DurableJournal:
             self._batch.append((what, at))
             self._weight -= _weight(what)
             heavy += _weight(what)
+        known = self._store.state
+        # What waits was heard later than what is written, and is not safe yet.
+        heard_at = known.heard_at if self._waiting else self._heard_at
         if self._waiting:
             self._work.set()
-        known = self._store.state
         batch, dropped = self._with_news_of_drops()
         sealed = [
             self._envelope.seal(what, number, at)
@@ -265,9 +268,21 @@ class DurableJournal:
         state = replace(
             known,
             sequence=known.sequence + len(sealed),
-            heard_at=self._heard_at,
+            heard_at=heard_at,
             dropped=dropped,
         )
+        await self._write_down(sealed, state)
+
+    async def _settle_alone(self) -> None:
+        """Delete what is settled though the disk takes nothing new: that makes room."""
+        with suppress(JournalUnwritable, JournalCorrupt):
+            while self._store.first <= self._settled:
+                known = self._store.state
+                dropped = _both(known.dropped, self._shed)
+                await self._write_down([], replace(known, dropped=dropped))
+
+    async def _write_down(self, sealed: list[Sealed], state: State) -> None:
+        """Commit in the writer's thread. Raises `JournalUnwritable` or `JournalCorrupt`."""
         limit = sys.maxsize if self._pauses else self._settings.max_bytes
         committing = asyncio.get_running_loop().run_in_executor(
             self._writer, self._store.commit, sealed, self._settled, state, limit
@@ -281,7 +296,8 @@ class DurableJournal:
 
     def _note_commit(self, sealed: list[Sealed]) -> None:
         """Let go of a batch that is written, and hand it to who reads."""
-        self._batch.clear()
+        if sealed:
+            self._batch.clear()
         self._shed = None
         self._recent.extend(sealed)
         self._recent_bytes += sum(len(message.body) for message in sealed)
@@ -291,8 +307,10 @@ class DurableJournal:
         ):
             self._recent_bytes -= len(self._recent.popleft().body)
         self._committed.set()
+        if self._store.first <= self._settled:
+            self._work.set()  # for the rest of what is settled
         self._note_fullness()
-        if not (self._store.messages or self._waiting):
+        if not (self._store.messages or self._batch or self._waiting):
             self._empty.set()
 
     def _with_news_of_drops(self) -> tuple[list[tuple[Occurrence, datetime]], Dropped | None]:

@@ -31,6 +31,17 @@ _QUERIES: dict[str, str] = dict(_NAMED.findall((_SQL / "queries.sql").read_text(
 MOST_READ_BYTES = 4 * 1024 * 1024
 """Bodies read at once, however few messages that are."""
 
+MOST_RESERVED_BYTES = 16 * 1024 * 1024
+RESERVED_SHARE = 0.25
+"""How much of the disk new messages leave free, at most and of a small one.
+
+What is settled is deleted, and SQLite needs room even for that: a journal that
+filled its disk to the last byte could never empty itself again.
+"""
+
+MOST_DELETED = 2_000
+"""Settled messages deleted in one transaction: more would need as much disk as they free."""
+
 _VERSION = 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -90,10 +101,15 @@ class Store:
     def commit(self, new: Sequence[Sealed], settled: int, state: State, max_bytes: int) -> None:
         """Write all that changed, or nothing of it.
 
-        Where the messages would be over `max_bytes`, the oldest make way, and
-        `state.dropped` says so. Raises `JournalUnwritable` or `JournalCorrupt`.
+        Of what is `settled` it deletes so many at once that memory holds the pages;
+        `first` says how far it came. Where the messages would be over `max_bytes`,
+        the oldest make way, and `state.dropped` says so. Raises `JournalUnwritable`
+        or `JournalCorrupt`.
         """
+        if new:
+            self._check_room()
         with _translated(self.path), self._transaction():
+            settled = min(settled, self.first + MOST_DELETED - 1)
             first = max(self.first, settled + 1)
             messages, size = self._one("measure_through", settled)
             self._execute("delete_through", settled)
@@ -107,6 +123,24 @@ class Store:
                 state = replace(state, dropped=earlier.and_then(dropped) if earlier else dropped)
             self._write(state)
         self.state, self.first, self.messages, self.bytes = state, first, messages, size
+
+    def _check_room(self) -> None:
+        """Raise `JournalUnwritable` where the disk is full but for what is reserved."""
+        try:
+            disk = os.statvfs(self.path.parent)
+        except OSError as error:
+            raise JournalUnwritable(f"{self.path}: {error.strerror}") from None
+        reserved = min(MOST_RESERVED_BYTES, RESERVED_SHARE * disk.f_blocks * disk.f_frsize)
+        free = disk.f_bavail * disk.f_frsize
+        if free < reserved and free + self._free_inside() < reserved:
+            raise JournalUnwritable(f"{self.path}: the disk is full")
+
+    def _free_inside(self) -> int:
+        """Return how many bytes of the file deleted messages have left: it never shrinks."""
+        with _translated(self.path):
+            (pages,) = self._database.execute("PRAGMA freelist_count").fetchone()
+            (size,) = self._database.execute("PRAGMA page_size").fetchone()
+        return cast("int", pages * size)
 
     def _drop(self, surplus: int) -> tuple[Dropped, int, int]:
         """Delete the oldest messages until `surplus` bytes are free.
@@ -226,8 +260,9 @@ def _lock(path: Path) -> int:
             f"{path} is in use by another bridge, process {owner}: "
             f"stop that one, or set journal.path to another file"
         ) from None
-    os.ftruncate(lock, 0)
-    os.write(lock, str(os.getpid()).encode())
+    with suppress(OSError):  # a full disk: the lock holds all the same, and only names nobody
+        os.ftruncate(lock, 0)
+        os.write(lock, str(os.getpid()).encode())
     return lock
 
 

@@ -13,13 +13,14 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
 
 from bridge.backoff import delays
 from bridge.core.ports import Clock, Ear
-from bridge.errors import InvalidCommand, LinkDown, LinkSilent, SettingsError
+from bridge.errors import InvalidCommand, LinkDown, LinkError, LinkSilent, SettingsError
 from bridge.messages.commands import GetStatus, WireCommand
 from bridge.messages.events import Heard
 from bridge.messages.notices import FrameMalformed
@@ -35,6 +36,9 @@ TRANSPORT = "socket"
 READ_BYTES = 256 * 1024
 SEND_TIMEOUT_SECONDS = 10.0
 CLOSE_TIMEOUT_SECONDS = 1.0
+UNDER_WAY = timedelta(seconds=1)
+"""How long what Tactium says may be on its way to us: far more than in any office network."""
+
 STABLE_SECONDS = 5.0
 """A link that lasted shorter goes on with the longer waits between tries."""
 
@@ -99,7 +103,7 @@ class TcpLink:
                     raise
                 finally:
                     await _close(writer)
-            except (OSError, LinkSilent) as error:
+            except (OSError, LinkError) as error:
                 if not was_up and not explained:
                     log.warning(
                         "link_waiting",
@@ -137,6 +141,7 @@ class TcpLink:
         try:
             while True:
                 silence = asyncio.timeout(self._patience(probing=probing))
+                waiting_since = self._clock()
                 try:
                     async with silence:
                         data = await reader.read(READ_BYTES)
@@ -146,10 +151,12 @@ class TcpLink:
                     probing = await self._break_silence(writer, forms, ear, probing=probing)
                     continue
                 if not data:
-                    raise ConnectionError("Tactium closed the connection")
+                    raise LinkDown("Tactium closed the connection")
                 probing = False
                 self._last_read_at = self._clock()
                 await self._hand_over(decoder.feed(data), writer, ear)
+                if len(data) < READ_BYTES and decoder.is_between_frames:
+                    ear.on_caught_up(waiting_since)
         finally:
             await self._hand_over(decoder.finish(), writer, ear)
 
@@ -177,12 +184,17 @@ class TcpLink:
         report = log.info if stopped else log.warning
         report("link_down", peer=self._peer, reason=reason)
         now = self._clock()
-        # What closes a connection comes after all that was said on it; silence says nothing.
-        silent = isinstance(error, LinkSilent | TimeoutError)
-        deaf_since = self._last_read_at if silent else now
         notice = LinkDownNotice(TRANSPORT, self._peer, reason)
-        await ear.on_down(notice, now, deaf_since=deaf_since)
+        await ear.on_down(notice, now, deaf_since=self._deaf_since(error, now))
         return True
+
+    def _deaf_since(self, error: BaseException, now: datetime) -> datetime:
+        """Return from when on something that Tactium said may not have arrived."""
+        if isinstance(error, LinkSilent | TimeoutError):
+            return self._last_read_at  # silence says nothing of what was meant to break it
+        if isinstance(error, OSError):  # a reset drops what was still on its way
+            return max(self._last_read_at, now - UNDER_WAY)
+        return now  # a proper end comes after all that was said
 
     def _patience(self, *, probing: bool) -> float:
         """Return for how many seconds silence is nothing to worry about."""

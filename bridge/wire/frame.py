@@ -61,6 +61,11 @@ class Decoder:
     def __repr__(self) -> str:
         return f"<Decoder: {len(self._rest)} bytes wait, overflowing={self._overflowing}>"
 
+    @property
+    def is_between_frames(self) -> bool:
+        """Whether all that came in has come out again."""
+        return not (self._rest or self._overflowing)
+
     def feed(self, data: bytes) -> list[Frame | Malformed]:
         """Take what was read and return what is complete by it. Never raises."""
         rest = self._rest

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sqlite3
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from bridge.errors import JournalBusy
-from bridge.journal import durable
+from bridge.journal import durable, store
 from bridge.journal.durable import DurableJournal
 from bridge.journal.store import Store
 from bridge.messages.envelope import Envelope, Sealed
@@ -202,24 +205,80 @@ async def test_a_full_journal_can_pause_the_reading_instead(tmp_path: Path) -> N
         assert codes(found) == list(range(20_000))
 
 
-async def test_a_full_disk_stops_nothing(tmp_path: Path) -> None:
+def fill(database: sqlite3.Connection) -> None:
+    pages = database.execute("PRAGMA page_count").fetchone()[0]
+    database.execute(f"PRAGMA max_page_count = {pages}")
+
+
+@pytest.mark.parametrize(
+    ("hurt", "heal", "reason"),
+    [
+        (fill, "PRAGMA max_page_count = 1000000", "full"),
+        (
+            lambda database: database.execute("PRAGMA query_only = 1"),
+            "PRAGMA query_only = 0",
+            "read",
+        ),
+    ],
+)
+async def test_a_disk_that_takes_nothing_stops_nothing(
+    tmp_path: Path, hurt: Callable[[sqlite3.Connection], object], heal: str, reason: str
+) -> None:
     """Events wait in memory, in order; one error, and one line when the disk takes them."""
     journal = journal_in(tmp_path)
     with capture_logs() as logs:
         async with running(journal):
             await journal.append([status(0)], START)
             await read(journal, 0)
-            pages = journal._store._database.execute("PRAGMA page_count").fetchone()[0]
-            journal._store._database.execute(f"PRAGMA max_page_count = {pages}")
+            hurt(journal._store._database)
             for n in range(1, 500):
                 await journal.append([status(n)], START)
             async with asyncio.timeout(PATIENCE_SECONDS):
                 while not logs:  # noqa: ASYNC110 - a log line is what is waited for
                     await asyncio.sleep(0.01)
-            journal._store._database.execute("PRAGMA max_page_count = 1000000")
+            journal._store._database.execute(heal)
             assert codes(await read_all(journal, 500)) == list(range(500))
     assert [line["event"] for line in logs] == ["journal_unwritable", "journal_writable"]
-    assert "full" in logs[0]["reason"]
+    assert reason in logs[0]["reason"]
+
+
+async def test_a_disk_with_little_room_is_left_to_what_is_settled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deleting needs room too: nothing new is taken, but what is settled goes and makes some."""
+    journal = journal_in(tmp_path)
+    with capture_logs() as logs:
+        async with running(journal):
+            await journal.append([status(n) for n in range(5_000)], START)
+            await read_all(journal, 5_000)
+            whole = os.statvfs(tmp_path)
+            little = SimpleNamespace(f_blocks=whole.f_blocks, f_frsize=whole.f_frsize, f_bavail=1)
+            monkeypatch.setattr(os, "statvfs", lambda _: little)
+            monkeypatch.setattr(store, "MOST_RESERVED_BYTES", 1024 * 1024)
+            await journal.append([status(5_000)], START)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while not logs:  # noqa: ASYNC110 - a log line is what is waited for
+                    await asyncio.sleep(0.01)
+            journal.settle(4_999)
+            assert codes(await read(journal, 5_000)) == [5_000]
+            assert journal._store.messages == 2
+    assert [line["event"] for line in logs] == ["journal_unwritable", "journal_writable"]
+
+
+async def test_a_sign_of_life_is_no_later_than_what_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between two commits, the gap must begin before what was not in the first."""
+    monkeypatch.setattr(durable, "MOST_AT_ONCE", 10)
+    journal = journal_in(tmp_path)
+    journal.open()
+    await journal.append([status(n) for n in range(15)], START)
+    journal.heard(START + timedelta(seconds=1))
+    await journal._commit()
+    assert journal._store.state.heard_at is None
+    await journal._commit()
+    assert journal._store.state.heard_at == START + timedelta(seconds=1)
+    await journal.close()
 
 
 async def test_what_waits_for_the_disk_is_bounded(
