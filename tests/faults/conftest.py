@@ -9,7 +9,9 @@ from tests.integration.conftest import open_site, vhost_url
 
 __all__ = ["open_site", "vhost_url"]
 
-_ROWS: list[tuple[str, Verdict, float | None]] = []
+_Row = tuple[str, Verdict, float | None, float | None]
+_ROWS: list[_Row] = []
+_REMARKS: list[str] = []
 
 
 class Ledger:
@@ -18,9 +20,22 @@ class Ledger:
     def __init__(self, fault: str) -> None:
         self._fault = fault
 
-    def note(self, verdict: Verdict, recovery_seconds: float | None = None) -> None:
-        """Add a row to the table; `recovery_seconds` from the healing to the first sign of it."""
-        _ROWS.append((self._fault, verdict, recovery_seconds))
+    def remark(self, text: str) -> None:
+        """Add a line below the table."""
+        _REMARKS.append(f"{self._fault}: {text}")
+
+    def note(
+        self,
+        verdict: Verdict,
+        recovery_seconds: float | None = None,
+        noticed_seconds: float | None = None,
+    ) -> None:
+        """Add a row to the table, with the worst of its times.
+
+        `recovery_seconds` is from the healing until events flow again,
+        `noticed_seconds` from the fault until it is noticed.
+        """
+        _ROWS.append((self._fault, verdict, recovery_seconds, noticed_seconds))
 
 
 @pytest.fixture
@@ -34,11 +49,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not _ROWS:
         return
     terminalreporter.section("faults")
-    head = ("fault", "sent", "received", "repeated", "lost", "in no gap", "gaps", "recovery s")
-    line = "{:44}{:>8}{:>10}{:>10}{:>7}{:>11}{:>6}{:>12}".format
-    terminalreporter.write_line(line(*head))
-    for fault, verdict, recovery in _ROWS:
-        row = (fault, verdict.sent, verdict.received, verdict.repeated, len(verdict.lost))
+    columns = ("sent", "received", "repeated", "lost", "in no gap", "gaps", "noticed", "recovery")
+    line = "{:34}{:>8}{:>10}{:>10}{:>7}{:>11}{:>6}{:>10}{:>10}".format
+    terminalreporter.write_line(line("fault", *columns))
+    for fault, verdict, recovery, noticed in _ROWS:
+        figures = (verdict.sent, verdict.received, verdict.repeated, len(verdict.lost))
         more = (len(verdict.lost_outside_gaps), len(verdict.gaps))
-        took = f"{recovery:.2f}" if recovery is not None else "-"
-        terminalreporter.write_line(line(*row, *more, took))
+        terminalreporter.write_line(
+            line(fault[:33], *figures, *more, _seconds(noticed), _seconds(recovery))
+        )
+    for remark in _REMARKS:
+        terminalreporter.write_line(remark)
+
+
+def _seconds(maybe_time: float | None) -> str:
+    return "-" if maybe_time is None else f"{maybe_time:.2f} s"

@@ -92,5 +92,6 @@ class FaultProxy:
                 for piece in pieces:
                     writer.write(piece)
                     await writer.drain()
+        await self._passing.wait()  # what is half open stays so
         self._writers.discard(writer)
         writer.transport.abort()

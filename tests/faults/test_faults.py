@@ -7,32 +7,37 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
-import sys
+import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
+from yarl import URL
 
 from bridge.sandbox import RabbitMQNode
 from tests.faults.conftest import Ledger
 from tests.faults.proxy import FaultProxy
-from tests.faults.witness import Sender, Verdict, judge, prepare
-from tests.integration.site import OpenSite, until
+from tests.faults.witness import Sender, Verdict, judge, prepare, received
+from tests.integration.program import environment_of, program, stopped
+from tests.integration.site import OpenSite, Site, until
 
 SOAK = bool(os.environ.get("SOAK"))
 CALM_SECONDS = 3.0 if SOAK else 1.0
-OUTAGE_SECONDS = 30.0 if SOAK else 3.0
+OUTAGE_SECONDS = 10.0 if SOAK else 3.0
+SUSPENDED_SECONDS = 30.0 if SOAK else 10.0
 ROUNDS = 5 if SOAK else 1
 KILLS = 20 if SOAK else 3
+SETTLING_SECONDS = 3.0
+"""A node that is killed sooner forgets queues that were just declared."""
 
 pytestmark = pytest.mark.timeout(900 if SOAK else 120)
 
 Logs = list[MutableMapping[str, Any]]
+Act = Callable[[], Awaitable[None]]
 
 
 @asynccontextmanager
@@ -53,12 +58,10 @@ def count(logs: Logs, event: str) -> int:
     return sum(line["event"] == event for line in logs)
 
 
-async def recovery(logs: Logs, event: str, heal: Callable[[], Awaitable[None]]) -> float:
-    """Heal, and return how many seconds later the log first says so."""
-    before = count(logs, event)
-    await heal()
+async def seconds_until(holds: Callable[[], Awaitable[bool]] | Callable[[], bool]) -> float:
+    """Wait until something holds; return how long that took."""
     begin = time.monotonic()
-    await until(lambda: count(logs, event) > before)
+    await until(holds)
     return time.monotonic() - begin
 
 
@@ -66,6 +69,12 @@ def assert_nothing_lost(verdict: Verdict) -> None:
     """Nothing is missing, nothing out of order, nothing under one id with two bodies."""
     assert verdict.sent > 0
     assert not verdict.lost
+    assert_what_came_is_true(verdict)
+
+
+def assert_what_came_is_true(verdict: Verdict) -> None:
+    """What is missing lies in a gap, and the rest is in order and always the same."""
+    assert not verdict.lost_outside_gaps
     assert not verdict.disordered
     assert not verdict.changed
 
@@ -73,11 +82,11 @@ def assert_nothing_lost(verdict: Verdict) -> None:
 async def broker_fault(
     open_site: OpenSite,
     ledger: Ledger,
-    hurt: Callable[[], Awaitable[None]],
-    heal: Callable[[], Awaitable[None]],
+    hurt: Callable[[Site], Awaitable[None]],
+    heal: Callable[[Site], Awaitable[None]],
     *,
-    reconnects: bool = True,
-) -> None:
+    outage_seconds: float = OUTAGE_SECONDS,
+) -> Logs:
     """Hurt the broker, wait, heal it: no event is lost, and there is no gap to tell of."""
     async with open_site(amqp={"heartbeat": 1}) as site:
         url = site.settings.amqp.url.get_secret_value()
@@ -87,33 +96,39 @@ async def broker_fault(
         with capture_logs() as logs:
             async with site.bridge(), flowing(sender):
                 await until(lambda: count(logs, "broker_up") > 0)
-                await asyncio.sleep(3)  # a node killed sooner forgets queues just declared
+                await asyncio.sleep(SETTLING_SECONDS)
                 for _ in range(ROUNDS):
-                    await hurt()
-                    await asyncio.sleep(OUTAGE_SECONDS)
-                    if reconnects:
-                        took = max(took, await recovery(logs, "broker_up", heal))
-                    else:
-                        await heal()
+                    before = await received(url)
+                    await hurt(site)
+                    await asyncio.sleep(outage_seconds)
+                    await heal(site)
+
+                    async def publishes(beyond: int = before + sender.per_second) -> bool:
+                        return await received(url) > beyond
+
+                    took = max(took, await seconds_until(publishes))
                     await asyncio.sleep(CALM_SECONDS)
         verdict = await judge(url, sender)
     ledger.note(verdict, took)
     assert_nothing_lost(verdict)
     assert not verdict.gaps
+    return logs
 
 
 async def test_broker_killed_and_restarted(
     open_site: OpenSite, rabbitmq: RabbitMQNode, ledger: Ledger
 ) -> None:
     """SIGKILL to the broker; it comes back on its data."""
-    await broker_fault(open_site, ledger, rabbitmq.kill, rabbitmq.restart)
+    await broker_fault(open_site, ledger, lambda _: rabbitmq.kill(), lambda _: rabbitmq.restart())
 
 
 async def test_broker_stopped_and_started(
     open_site: OpenSite, rabbitmq: RabbitMQNode, ledger: Ledger
 ) -> None:
     """`stop_app`, as an administrator does it."""
-    await broker_fault(open_site, ledger, rabbitmq.stop_app, rabbitmq.start_app)
+    await broker_fault(
+        open_site, ledger, lambda _: rabbitmq.stop_app(), lambda _: rabbitmq.start_app()
+    )
 
 
 async def test_broker_suspended(
@@ -121,14 +136,13 @@ async def test_broker_suspended(
 ) -> None:
     """SIGSTOP: connections stay open and nobody answers, for longer than the heartbeat bears."""
 
-    async def suspend() -> None:
+    async def suspend(_: Site) -> None:
         rabbitmq.suspend()
-        await asyncio.sleep(7)
 
-    async def resume() -> None:
+    async def resume(_: Site) -> None:
         rabbitmq.resume()
 
-    await broker_fault(open_site, ledger, suspend, resume)
+    await broker_fault(open_site, ledger, suspend, resume, outage_seconds=SUSPENDED_SECONDS)
 
 
 async def test_broker_out_of_memory(
@@ -136,13 +150,38 @@ async def test_broker_out_of_memory(
 ) -> None:
     """The memory alarm blocks who publishes, without closing anything."""
 
-    async def alarm() -> None:
+    async def alarm(_: Site) -> None:
         await rabbitmq.ctl("set_vm_memory_high_watermark", "absolute", "1MB")
 
-    async def relief() -> None:
+    async def relief(_: Site) -> None:
         await rabbitmq.ctl("set_vm_memory_high_watermark", "absolute", "1GB")
 
-    await broker_fault(open_site, ledger, alarm, relief, reconnects=False)
+    await broker_fault(open_site, ledger, alarm, relief)
+
+
+async def test_permissions_lost_and_regained(
+    open_site: OpenSite, rabbitmq: RabbitMQNode, ledger: Ledger
+) -> None:
+    """The bridge's user may do nothing for a while: said as such, and nothing is lost.
+
+    RabbitMQ asks for a permission when a channel first needs it and then
+    remembers, so the connections are closed too.
+    """
+
+    def vhost(site: Site) -> str:
+        return URL(site.settings.amqp.url.get_secret_value()).path.lstrip("/")
+
+    async def forbid(site: Site) -> None:
+        await rabbitmq.ctl("set_permissions", "-p", vhost(site), "guest", "^$", "^$", "^$")
+        await rabbitmq.ctl("close_all_connections", "-p", vhost(site), "a test")
+
+    async def allow(site: Site) -> None:
+        await rabbitmq.ctl("set_permissions", "-p", vhost(site), "guest", ".*", ".*", ".*")
+
+    logs = await broker_fault(open_site, ledger, forbid, allow)
+    refusals = [line for line in logs if "ACCESS_REFUSED" in str(line.get("reason"))]
+    assert refusals
+    assert {line["log_level"] for line in refusals} == {"error"}
 
 
 async def test_exchange_deleted(open_site: OpenSite, ledger: Ledger) -> None:
@@ -161,7 +200,8 @@ async def test_exchange_deleted(open_site: OpenSite, ledger: Ledger) -> None:
     assert_nothing_lost(verdict)
 
 
-async def test_tactium_cut_black_holed_and_half_open(open_site: OpenSite, ledger: Ledger) -> None:
+@pytest.mark.parametrize("fault", ["cut", "black_hole", "half_open"])
+async def test_tactium(open_site: OpenSite, ledger: Ledger, fault: str) -> None:
     """What is said while nobody can hear it lies in a gap; nothing else is missing."""
     link = {"idle_probe": 0.5, "probe_timeout": 0.5, "handshake_timeout": 0.3}
     async with open_site(link=link) as site, FaultProxy(site.tactium.port) as proxy:
@@ -169,27 +209,39 @@ async def test_tactium_cut_black_holed_and_half_open(open_site: OpenSite, ledger
         await prepare(url)
         site.use_link(site.settings.link.model_copy(update={"port": proxy.port}))
         sender = Sender(site.tactium)
-        took = 0.0
+        noticed = took = 0.0
         with capture_logs() as logs:
             async with site.bridge(), flowing(sender):
-                for _ in range(ROUNDS):
-                    for fault in (proxy.cut, proxy.black_hole, proxy.half_open):
-                        downs = count(logs, "link_down")
-                        fault()
-                        await until(lambda downs=downs: count(logs, "link_down") > downs)
-
-                        async def heal() -> None:
-                            proxy.heal()
-
-                        took = max(took, await recovery(logs, "link_up", heal))
-                        await asyncio.sleep(CALM_SECONDS)
+                for number in range(1, ROUNDS + 1):
+                    getattr(proxy, fault)()
+                    told = lambda n=number: count(logs, "link_down") == n  # noqa: E731
+                    noticed = max(noticed, await seconds_until(told))
+                    proxy.heal()
+                    back = lambda n=number: count(logs, "link_up") == n + 1  # noqa: E731
+                    took = max(took, await seconds_until(back))
+                    await asyncio.sleep(CALM_SECONDS)
         verdict = await judge(url, sender)
-    ledger.note(verdict, took)
-    assert not verdict.lost_outside_gaps
-    assert not verdict.disordered
-    assert not verdict.changed
-    assert {gap["cause"] for gap in verdict.gaps} == {"link_down"}
-    assert len(verdict.gaps) >= 3 * ROUNDS
+    ledger.note(verdict, took, noticed)
+    assert_what_came_is_true(verdict)
+    assert [gap["cause"] for gap in verdict.gaps] == ["link_down"] * ROUNDS
+
+
+@pytest.mark.parametrize("network", [{"single_bytes": True}, {"delay_seconds": 0.2}])
+async def test_a_slow_network(open_site: OpenSite, ledger: Ledger, network: dict[str, Any]) -> None:
+    """Frames byte by byte, and late: everything arrives, and the link is not given up."""
+    async with open_site() as site, FaultProxy(site.tactium.port) as proxy:
+        url = site.settings.amqp.url.get_secret_value()
+        await prepare(url)
+        site.use_link(site.settings.link.model_copy(update={"port": proxy.port}))
+        for name, value in network.items():
+            setattr(proxy, name, value)
+        sender = Sender(site.tactium)
+        async with site.bridge(), flowing(sender):
+            await asyncio.sleep(OUTAGE_SECONDS)
+        verdict = await judge(url, sender)
+    ledger.note(verdict)
+    assert_nothing_lost(verdict)
+    assert not verdict.gaps
 
 
 async def test_bridge_killed_again_and_again(
@@ -200,35 +252,26 @@ async def test_bridge_killed_again_and_again(
         url = site.settings.amqp.url.get_secret_value()
         await prepare(url)
         sender = Sender(site.tactium)
-        environment = {
-            **os.environ,
-            "BRIDGE_LINK__HOST": "127.0.0.1",
-            "BRIDGE_LINK__PORT": str(site.tactium.port),
-            "BRIDGE_AMQP__URL": url,
-            "BRIDGE_JOURNAL__PATH": str(tmp_path / "killed.db"),
-            "BRIDGE_LOG__LEVEL": "error",
-        }
+        took = 0.0
 
-        async def start() -> asyncio.subprocess.Process:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "bridge", "run", env=environment
-            )
+        async def start(stack: AsyncExitStack) -> asyncio.subprocess.Process:
+            running = program("run", cwd=tmp_path, environment=environment_of(site.settings))
+            process = await stack.enter_async_context(running)
             await site.tactium.wait_for(lambda: site.tactium.administrators == 1)
             return process
 
-        process = await start()
-        async with flowing(sender):
-            for round_number in range(KILLS):
-                await asyncio.sleep(CALM_SECONDS * (0.3 + 0.37 * round_number % 1))
-                process.kill()
-                await process.wait()
-                process = await start()
-        process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(15):
-            assert await process.wait() == 0
+        async with AsyncExitStack() as stack:
+            process = await start(stack)
+            async with flowing(sender):
+                for _ in range(KILLS):
+                    await asyncio.sleep(random.uniform(0.2, 1.5))
+                    process.kill()
+                    await process.wait()
+                    begin = time.monotonic()
+                    process = await start(stack)
+                    took = max(took, time.monotonic() - begin)
+            await stopped(process)
         verdict = await judge(url, sender)
-    ledger.note(verdict)
-    assert not verdict.lost_outside_gaps
-    assert not verdict.disordered
-    assert not verdict.changed
+    ledger.note(verdict, took)
+    assert_what_came_is_true(verdict)
     assert [gap["cause"] for gap in verdict.gaps] == ["bridge_down"] * KILLS

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,9 +11,10 @@ import pytest
 from tests.faults import dying_bridge
 from tests.faults.conftest import Ledger
 from tests.faults.witness import Sender, judge, prepare
+from tests.integration.program import environment_of, program, stopped
 from tests.integration.site import OpenSite
 
-PROGRAM = Path(dying_bridge.__file__)
+DYING = Path(dying_bridge.__file__)
 
 
 @pytest.mark.parametrize("step", dying_bridge.STEPS)
@@ -24,32 +23,19 @@ async def test_killed(open_site: OpenSite, ledger: Ledger, tmp_path: Path, step:
     async with open_site() as site:
         url = site.settings.amqp.url.get_secret_value()
         await prepare(url)
-        environment = {
-            **os.environ,
-            "BRIDGE_LINK__HOST": "127.0.0.1",
-            "BRIDGE_LINK__PORT": str(site.tactium.port),
-            "BRIDGE_AMQP__URL": url,
-            "BRIDGE_JOURNAL__PATH": str(tmp_path / "killed.db"),
-            "BRIDGE_LOG__LEVEL": "error",
-        }
+        environment = environment_of(site.settings)
         sender = Sender(site.tactium)
         sending = asyncio.create_task(sender.run())
-        dying = await asyncio.create_subprocess_exec(
-            sys.executable, str(PROGRAM), step, env=environment
-        )
-        async with asyncio.timeout(30):
-            assert await dying.wait() == -signal.SIGKILL
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "bridge", "run", env=environment
-        )
-        await site.tactium.wait_for(lambda: site.tactium.administrators == 1)
-        await asyncio.sleep(1)
-        sending.cancel()
-        await asyncio.wait((sending,))
-        await asyncio.sleep(0.5)
-        process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(15):
-            assert await process.wait() == 0
+        async with program(step, script=DYING, cwd=tmp_path, environment=environment) as dying:
+            async with asyncio.timeout(30):
+                assert await dying.wait() == -signal.SIGKILL
+        async with program("run", cwd=tmp_path, environment=environment) as process:
+            await site.tactium.wait_for(lambda: site.tactium.administrators == 1)
+            await asyncio.sleep(1)
+            sending.cancel()
+            await asyncio.wait((sending,))
+            await asyncio.sleep(0.5)
+            await stopped(process)
         verdict = await judge(url, sender)
     ledger.note(verdict)
     assert verdict.sent > 0

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from aio_pika import connect
+from aio_pika.exceptions import AMQPError
 
 from bridge.simulator import Simulator
 
@@ -34,12 +35,15 @@ class Verdict:
 
 @dataclass
 class Sender:
-    """Lets Tactium say numbered events at a steady rate, whenever an administrator listens."""
+    """Lets Tactium say numbered events at a steady rate, whenever an administrator listens.
+
+    `longest_pause_seconds` is how long it had to wait until they were taken in.
+    """
 
     tactium: Simulator
     per_second: int = 500
     sent: dict[tuple[str, int], datetime] = field(default_factory=dict)
-    counting: Callable[[], bool] = lambda: True
+    longest_pause_seconds: float = 0.0
 
     async def run(self) -> None:
         """Send until cancelled."""
@@ -50,9 +54,11 @@ class Sender:
             if self.tactium.administrators:
                 now = datetime.now(UTC)
                 names = [(f"agent{n % AGENTS}", n) for n in turn]
-                if self.counting():
-                    self.sent.update(dict.fromkeys(names, now))
+                self.sent.update(dict.fromkeys(names, now))
+                begin = time.monotonic()
                 await self.tactium.say("".join(f"<{agent}><S><{n}>$" for agent, n in names))
+                pause = time.monotonic() - begin
+                self.longest_pause_seconds = max(self.longest_pause_seconds, pause)
             number += per_turn
             await asyncio.sleep(TURN_SECONDS)
 
@@ -67,9 +73,20 @@ async def prepare(url: str) -> None:
             await queue.bind(exchange, "#")
 
 
+async def received(url: str) -> int:
+    """Return how many messages lie in the queue; 0 while the broker is away."""
+    try:
+        async with asyncio.timeout(1), await connect(url) as connection:
+            channel = await connection.channel()
+            queue = await channel.declare_queue(QUEUE, passive=True)
+            return queue.declaration_result.message_count or 0
+    except (AMQPError, OSError, TimeoutError):
+        return 0
+
+
 async def judge(url: str, sender: Sender) -> Verdict:
     """Read the queue to its end and hold it to what was sent."""
-    ids: dict[str, bytes] = {}
+    ids: dict[str, int] = {}  # each with a hash of its body
     seen: dict[str, list[int]] = {}
     gaps: list[dict[str, Any]] = []
     changed: list[str] = []
@@ -83,10 +100,10 @@ async def judge(url: str, sender: Sender) -> Verdict:
                     event = json.loads(message.body)
                     total += 1
                     if event["id"] in ids:
-                        if ids[event["id"]] != message.body:
+                        if ids[event["id"]] != hash(message.body):
                             changed.append(event["id"])
                         continue
-                    ids[event["id"]] = message.body
+                    ids[event["id"]] = hash(message.body)
                     if event["type"] == "tactium.bridge.gap":
                         gaps.append(event["data"])
                     elif event["type"] == "tactium.agent.status":

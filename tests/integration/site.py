@@ -123,9 +123,12 @@ class Site:
             await running
 
 
-async def until(holds: Callable[[], Awaitable[bool]] | Callable[[], bool]) -> None:
+async def until(
+    holds: Callable[[], Awaitable[bool]] | Callable[[], bool],
+    timeout_seconds: float = PATIENCE_SECONDS,
+) -> None:
     """Wait until something holds that nothing announces."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(timeout_seconds):
         while True:
             answer = holds()
             if answer if isinstance(answer, bool) else await answer:

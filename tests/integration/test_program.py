@@ -6,59 +6,15 @@ import asyncio
 import json
 import os
 import signal
-import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from bridge.sandbox import RabbitMQNode
-from bridge.settings import Settings
+from tests.integration.program import STOP_SECONDS, ended, environment_of, program
 from tests.integration.site import OpenSite, until
 
-STOP_SECONDS = 10.0
 DEMO_SECONDS = 60.0
-
-
-@asynccontextmanager
-async def program(*arguments: str, cwd: Path, **environment: str) -> AsyncIterator[Process]:
-    """Run `tactium-bridge` inside; whatever happens, it is gone afterwards."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "bridge",
-        *arguments,
-        cwd=cwd,
-        env={"PATH": os.environ["PATH"], "TMPDIR": str(cwd), **environment},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=PIPE,
-        stderr=PIPE,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
-async def ended(process: Process, timeout_seconds: float = STOP_SECONDS) -> tuple[int, str, str]:
-    """Return how it ended: exit code, standard output and error."""
-    async with asyncio.timeout(timeout_seconds):
-        out, err = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
-
-
-def environment_of(settings: Settings) -> dict[str, str]:
-    """Return the environment that gives `run` the same settings."""
-    return {
-        "BRIDGE_LINK__HOST": settings.link.host,
-        "BRIDGE_LINK__PORT": str(settings.link.port),
-        "BRIDGE_AMQP__URL": settings.amqp.url.get_secret_value(),
-    }
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -67,7 +23,9 @@ async def test_run_finishes_what_is_in_flight_and_exits_0(
 ) -> None:
     """A command in flight gets its answer, one not begun stays queued, and the exit is clean."""
     async with open_site() as site:
-        async with program("run", cwd=tmp_path, **environment_of(site.settings)) as process:
+        async with program(
+            "run", cwd=tmp_path, environment=environment_of(site.settings)
+        ) as process:
             await site.next_data("main.link.up")
             begun = await site.send({"command": "pause", "agent": "silent", "code": "1"})
             waiting = await site.send({"command": "pause", "agent": "silent", "code": "2"})
@@ -97,7 +55,7 @@ async def test_run_stops_within_ten_seconds_with_nobody_there(tmp_path: Path) ->
         "BRIDGE_AMQP__URL": "amqp://guest:hunter2@127.0.0.1:9/",
         "BRIDGE_LOG__FORMAT": "json",
     }
-    async with program("run", cwd=tmp_path, **environment) as process:
+    async with program("run", cwd=tmp_path, environment=environment) as process:
         assert process.stderr
         seen: set[str] = set()
         while not {"link_waiting", "broker_down"} <= seen:
@@ -115,7 +73,7 @@ async def test_a_second_signal_changes_nothing(open_site: OpenSite, tmp_path: Pa
     """The end is under way already: exit 0 all the same."""
     async with (
         open_site() as site,
-        program("run", cwd=tmp_path, **environment_of(site.settings)) as process,
+        program("run", cwd=tmp_path, environment=environment_of(site.settings)) as process,
     ):
         await site.next_data("main.link.up")
         for _ in range(20):
@@ -133,7 +91,7 @@ async def test_run_stops_within_ten_seconds_with_nobody_answering(
     """The broker hangs and Tactium owes an answer: it stops all the same."""
     async with (
         open_site() as site,
-        program("run", cwd=tmp_path, **environment_of(site.settings)) as process,
+        program("run", cwd=tmp_path, environment=environment_of(site.settings)) as process,
     ):
         await site.next_data("main.link.up")
         await site.send({"command": "pause", "agent": "silent", "code": "1"})
@@ -164,7 +122,7 @@ async def test_wrong_settings_end_with_2_and_one_line(
     tmp_path: Path, environment: dict[str, str], line: str
 ) -> None:
     """One line names the setting, what it was and what it may be; no secret is in it."""
-    async with program("run", cwd=tmp_path, **environment) as process:
+    async with program("run", cwd=tmp_path, environment=environment) as process:
         code, out, err = await ended(process)
     assert code == 2
     assert out == ""
@@ -176,9 +134,9 @@ async def test_wrong_settings_end_with_2_and_one_line(
 async def test_a_journal_in_use_ends_with_2(open_site: OpenSite, tmp_path: Path) -> None:
     """A second bridge on the same journal says whose it is, and disturbs the first in nothing."""
     async with open_site() as site, site.bridge():
-        path = str(site.settings.journal.path)
-        environment = {**environment_of(site.settings), "BRIDGE_JOURNAL__PATH": path}
-        async with program("run", cwd=tmp_path, **environment) as process:
+        async with program(
+            "run", cwd=tmp_path, environment=environment_of(site.settings)
+        ) as process:
             code, _, err = await ended(process)
         assert code == 2
         assert f"in use by another bridge, process {os.getpid()}" in err
