@@ -6,7 +6,7 @@ import asyncio
 import signal
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
@@ -19,6 +19,11 @@ from bridge.amqp.outbox import Outbox
 from bridge.amqp.publisher import Publisher
 from bridge.amqp.topology import Topology
 from bridge.core.bridge import Bridge
+from bridge.core.calls import Calls
+from bridge.core.dispatcher import Dispatcher
+from bridge.core.policy import Policy, ReplyQueues
+from bridge.core.runner import Runner
+from bridge.journal.commands import Memory
 from bridge.journal.durable import DurableJournal
 from bridge.links.tcp import TcpLink
 from bridge.messages.envelope import Envelope
@@ -44,19 +49,38 @@ def compose(settings: Settings) -> Bridge:
         base_url = settings.events.schema_base_url
         return Envelope(site=settings.site, journal_id=journal_id, schema_base_url=base_url)
 
-    topology = Topology(settings.amqp, settings.commands.ttl_seconds)
+    commands = settings.commands
+    memory = Memory(timedelta(seconds=commands.remember_seconds), commands.remember_most)
+    journal = DurableJournal(
+        settings.journal, memory=memory, envelope_of=envelope_of, new_id=new_id, clock=now
+    )
+    link = TcpLink(settings.link, now)
+    calls = Calls(new_id)
+    runner = Runner(
+        link=link, command_log=journal, settings=commands, clock=now, heard_of=calls.is_heard_of
+    )
+    topology = Topology(settings.amqp, commands.ttl_seconds)
+    dispatcher = Dispatcher(
+        runner=runner,
+        command_log=journal,
+        policy=Policy(commands.policy),
+        reply_queues=ReplyQueues(commands.reply_to_pattern, topology.own_queues),
+        settings=commands,
+        mask=settings.log.mask,
+        clock=now,
+        known=calls.known,
+    )
     health = Health(publisher.CONNECTION, consumer.CONNECTION)
     outbox = Outbox(topology.dead, settings.amqp.confirm_timeout_seconds)
     return Bridge(
-        link=TcpLink(settings.link, now),
-        journal=DurableJournal(settings.journal, envelope_of=envelope_of, new_id=new_id, clock=now),
+        link=link,
+        journal=journal,
         publisher=Publisher(settings.amqp, topology, outbox, health),
-        inbox=Consumer(
-            settings.amqp, topology, outbox, health, prefetch=settings.commands.prefetch
-        ),
-        settings=settings.commands,
+        inbox=Consumer(settings.amqp, topology, outbox, health, prefetch=commands.prefetch),
+        calls=calls,
+        runner=runner,
+        dispatcher=dispatcher,
         clock=now,
-        new_id=new_id,
     )
 
 

@@ -137,13 +137,29 @@ class AmqpSettings(Slice):
     confirm_timeout_seconds: float = Field(default=30.0, alias="confirm_timeout", gt=0, le=600)
 
 
+class PolicyRule(BaseModel):
+    """One rule of `commands.policy`: globs, and a missing key matches all (contract.md §6)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    user: str = "*"
+    commands: tuple[str, ...] = Field(default=("*",), strict=False)
+    agents: tuple[str, ...] = Field(default=("*",), strict=False)
+    allow: bool
+
+
 class CommandsSettings(Slice):
-    """How long a command may take, and how many may be in flight."""
+    """Who may command, how long a command may take, and how many may be in flight."""
 
     timeout_seconds: float = Field(default=5.0, alias="timeout", gt=0, le=300)
     ttl_seconds: float = Field(default=60.0, alias="ttl", ge=0.001, le=86_400)
     prefetch: Annotated[int, Field(ge=1, le=10_000)] = 64
     make_call_window_seconds: float = Field(default=2.0, alias="make_call_window", gt=0, le=300)
+    max_waiting: Annotated[int, Field(ge=1, le=10_000)] = 16
+    remember_seconds: float = Field(default=86_400.0, alias="remember", ge=60, le=31 * 86_400)
+    remember_most: Annotated[int, Field(ge=1_000, le=10_000_000)] = 100_000
+    policy: tuple[PolicyRule, ...] = ()
+    reply_to_pattern: Annotated[str, Field(min_length=1)] | None = None
 
 
 class JournalSettings(Slice):
@@ -166,6 +182,7 @@ class LogSettings(Slice):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["json", "console"] | None = None
+    mask: bool = True
 
 
 class Settings(Slice):

@@ -15,12 +15,12 @@ from pamqp.commands import Basic
 
 from bridge.amqp.connection import FOREIGN, Health, keep_connected
 from bridge.amqp.outbox import Outbox
-from bridge.amqp.properties import read_leniently
+from bridge.amqp.properties import read_leniently, trace_of
 from bridge.amqp.topology import Topology
 from bridge.backoff import delays
 from bridge.core.ports import Delivery
 from bridge.errors import BrokerDown, Unconfirmed
-from bridge.messages.replies import Reply
+from bridge.messages.replies import SealedReply
 from bridge.settings import AmqpSettings
 
 log = structlog.get_logger(__name__)
@@ -47,7 +47,7 @@ class _Delivered(Delivery):
     message: DeliveredMessage
     outbox: Outbox
 
-    async def conclude(self, reply: Reply) -> None:
+    async def conclude(self, reply: SealedReply, *, unanswered: bool = False) -> None:
         """Send the reply, bury the command where its outcome asks for it, acknowledge.
 
         Waits for the publishing connection where that is down. A delivery whose
@@ -61,9 +61,9 @@ class _Delivered(Delivery):
                 if to_bury:
                     await self.outbox.bury(self.message, reply)
                     to_bury = False
-                if self.reply_to:
+                if self.reply_to and not unanswered:
                     correlation_id = self.correlation_id or self.message_id
-                    await self.outbox.reply(self.reply_to, correlation_id, reply)
+                    await self.outbox.reply(self.reply_to, correlation_id, reply, self.trace)
             except BrokerDown:
                 await asyncio.sleep(next(waits))
             except Unconfirmed as error:
@@ -160,6 +160,8 @@ class Consumer:
             correlation_id=properties.correlation_id or None,
             reply_to=properties.reply_to or None,
             user=properties.user_id or None,
+            trace=trace_of(properties.headers),
+            sent_at=properties.timestamp,
             expiration_seconds=_seconds(properties.expiration),
             redelivered=bool(message.redelivered),
             failed=_why_given_up(properties) if failed else None,

@@ -7,9 +7,9 @@ that fails disturbs no event. Each is confirmed before its sender goes on.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
-import orjson
 import structlog
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.exceptions import DeliveryError, PublishError
@@ -18,13 +18,13 @@ from ulid import ULID
 
 from bridge.amqp.connection import FOREIGN
 from bridge.amqp.properties import writable
+from bridge.core.policy import DIRECT_REPLY_TO
 from bridge.errors import BrokerDown, Unconfirmed
 from bridge.messages.envelope import APP_ID
-from bridge.messages.replies import Reply
+from bridge.messages.replies import SealedReply
 
 log = structlog.get_logger(__name__)
 
-DIRECT_REPLY_TO = "amq.rabbitmq.reply-to."
 REPLY_TYPE = "tactium.reply"
 MOST_REASON_CHARACTERS = 1024
 PERSISTENT = 2
@@ -42,8 +42,16 @@ class Outbox:
         """Send through this channel from now on; None where there is none."""
         self._channel = channel
 
-    async def reply(self, reply_to: str, correlation_id: str | None, reply: Reply) -> None:
-        """Send a reply and have it confirmed.
+    async def reply(
+        self,
+        reply_to: str,
+        correlation_id: str | None,
+        reply: SealedReply,
+        trace: Mapping[str, str],
+    ) -> None:
+        """Send a reply and have it confirmed; `trace` are its headers of that name.
+
+        A reply that is sent again has the same message id.
 
         A queue that is gone, or full and refusing, is its owner's own affair:
         logged, and no error. Direct reply-to never says so, and returns as
@@ -54,36 +62,34 @@ class Outbox:
             content_type="application/json",
             correlation_id=correlation_id,
             delivery_mode=PERSISTENT,
-            message_id=str(ULID()),
+            headers=dict(trace) or None,
+            message_id=reply.id,
             timestamp=datetime.now(UTC),
             message_type=REPLY_TYPE,
             app_id=APP_ID,
         )
         mandatory = not reply_to.startswith(DIRECT_REPLY_TO)
         try:
-            await self._send("", reply_to, orjson.dumps(reply), properties, mandatory=mandatory)
+            await self._send("", reply_to, reply.body, properties, mandatory=mandatory)
         except PublishError:
             log.warning("reply_unroutable", command_id=reply.id, todo="its queue is gone")
         except DeliveryError:
             log.warning("reply_refused", command_id=reply.id, todo="its queue is full")
 
-    async def bury(self, message: DeliveredMessage, reply: Reply) -> None:
+    async def bury(self, message: DeliveredMessage, reply: SealedReply) -> None:
         """Keep a command that was not run, as it came, with what became of it.
 
         Raises `BrokerDown` where there is no connection, `Unconfirmed` where it
         may not have arrived.
         """
         properties = message.header.properties
-        reason = reply.error.message if reply.error else ""
-        if reply.error and reply.error.details:
-            reason = "; ".join(f"{flaw.field}: {flaw.reason}" for flaw in reply.error.details)
         buried = Basic.Properties(
             content_type=properties.content_type,
             content_encoding=properties.content_encoding,
             headers={
                 **writable(properties.headers or {}),
                 "outcome": str(reply.outcome),
-                "reason": reason[:MOST_REASON_CHARACTERS],
+                "reason": reply.reason[:MOST_REASON_CHARACTERS],
                 # only the user itself may send the property of that name
                 **({"user_id": properties.user_id} if properties.user_id else {}),
             },

@@ -9,8 +9,9 @@ heard. So what cannot be read is read as well as it can be.
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +22,9 @@ Reader = Callable[[bytes], tuple[int, Any]]
 
 MOST_HEADER_BYTES = 32 * 1024
 """What is copied of somebody's headers; RabbitMQ takes 128 KiB in all, and cuts who sends more."""
+
+MOST_TRACE_STATE_CHARACTERS = 512
+_TRACE_PARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:-.{1,200})?")
 
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -39,6 +43,17 @@ def writable(headers: dict[str, Any]) -> dict[str, Any]:
     except (TypeError, ValueError, OverflowError, struct.error):
         return {}
     return headers if size <= MOST_HEADER_BYTES else {}
+
+
+def trace_of(headers: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return the headers of W3C Trace Context, where a message has them and they are sound."""
+    given = headers or {}
+    parent, state = given.get("traceparent"), given.get("tracestate")
+    if not isinstance(parent, str) or not _TRACE_PARENT.fullmatch(parent):
+        return {}
+    if not isinstance(state, str) or not 0 < len(state) <= MOST_TRACE_STATE_CHARACTERS:
+        return {"traceparent": parent}
+    return {"traceparent": parent, "tracestate": state}
 
 
 def _short_text(data: bytes) -> tuple[int, str]:

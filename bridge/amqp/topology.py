@@ -38,6 +38,11 @@ class Topology:
         self.given_up = f"{prefix}.commands.dead"
         self.dead = f"{prefix}.dead"
 
+    @property
+    def own_queues(self) -> frozenset[str]:
+        """The bridge's own queues, which nobody's reply may reach."""
+        return frozenset((self.commands, self.given_up, self.dead))
+
     async def declare_exchanges(self, channel: AbstractChannel) -> None:
         """Declare what events go to. They have no arguments: a subscriber may come first.
 

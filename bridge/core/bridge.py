@@ -10,27 +10,28 @@ back where it came from. Neither turns back.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 
 import structlog
 
 from bridge.core.calls import Calls
+from bridge.core.correlator import Answer, Late
 from bridge.core.dispatcher import Dispatcher
 from bridge.core.ports import Clock, Inbox, Journal, Link, Publisher
+from bridge.core.runner import Runner
 from bridge.messages.commands import ADMINISTRATOR
 from bridge.messages.envelope import Occurrence, timestamp
 from bridge.messages.events import AgentStatus, Confirmed, FrameUnknown, Heard
 from bridge.messages.notices import (
-    CommandEnded,
     FrameMalformed,
     Gap,
     GapCause,
     LinkDown,
     LinkUp,
+    ReplyLate,
 )
-from bridge.settings import CommandsSettings
 
 log = structlog.get_logger(__name__)
 
@@ -57,27 +58,23 @@ class Bridge:
         journal: Journal,
         publisher: Publisher,
         inbox: Inbox,
-        settings: CommandsSettings,
+        calls: Calls,
+        runner: Runner,
+        dispatcher: Dispatcher,
         clock: Clock,
-        new_id: Callable[[], str],
     ) -> None:
         self._link = link
         self._journal = journal
         self._publisher = publisher
         self._inbox = inbox
-        self._calls = Calls(new_id)
+        self._calls = calls
+        self._runner = runner
+        self._dispatcher = dispatcher
         self._latest_agent: str | None = None
         self._clock = clock
         self._deafness: tuple[datetime, GapCause] | None = None  # since when, and why
         self._link_is_up = False
         self._has_caught_up = False
-        self._dispatcher = Dispatcher(
-            link=link,
-            settings=settings,
-            clock=clock,
-            known=self._calls.known,
-            audit=self._audit,
-        )
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Work until `stopping` is set; then finish what is in flight and return.
@@ -102,11 +99,11 @@ class Bridge:
             found.append(Gap(timestamp(since), timestamp(at), cause))
             self._deafness = None
         await self._journal.append(found, at)
-        self._dispatcher.link_up()
+        self._runner.link_up()
 
     async def on_down(self, notice: LinkDown, at: datetime, *, deaf_since: datetime) -> None:
         """Tactium cannot be heard any more, and may not have been since `deaf_since`."""
-        self._dispatcher.link_down()
+        self._runner.link_down()
         self._link_is_up = False
         self._journal.heard(deaf_since)
         self._deafness = (deaf_since, "link_down")
@@ -126,11 +123,16 @@ class Bridge:
                 continue  # the answer to the link's own registration or probe
             if not isinstance(heard, FrameUnknown):
                 self._latest_agent = heard.agent
-            answer = self._dispatcher.hear(heard)
-            events = self._calls.hear(heard, at, answers=answer.command if answer else None)
-            if answer is not None:
-                self._dispatcher.resolve(answer, heard, events)
+            meaning = self._runner.hear(heard)
+            events = self._calls.hear(heard, at, answers=meaning.command if meaning else None)
             found += events
+            match meaning:
+                case Answer():
+                    self._runner.resolve(meaning, heard, events)
+                case Late(command, command_id):
+                    found.append(
+                        ReplyLate(heard.agent, command.command, command_id, heard.raw or "")
+                    )
         if malformed:
             log.warning("frame_malformed", pieces=malformed, todo="see it on the bridge's exchange")
         await self._journal.append(found, at)
@@ -173,9 +175,6 @@ class Bridge:
             is_news = known is None or moment > known
             if self._link_is_up and self._has_caught_up and is_news:
                 self._journal.heard(moment)
-
-    async def _audit(self, notice: CommandEnded, at: datetime) -> None:
-        await self._journal.append([notice], at)
 
     async def _flush(self) -> None:
         with suppress(TimeoutError):

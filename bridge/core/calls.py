@@ -49,6 +49,7 @@ class _Agent:
     call: _Call | None = None
     last_call: _Call | None = None
     connection: int = 0  # the one during which a call of this agent was last seen
+    heard_on: int = 0  # the one during which anything was last heard of this agent
 
 
 class Calls:
@@ -78,6 +79,7 @@ class Calls:
         agent = self._agents.get(heard.agent)
         if agent is None:
             agent = self._agents[heard.agent] = _Agent()
+        agent.heard_on = self._connection
         match heard:
             case CallStarted():
                 asked = isinstance(answers, GetCurrentCall)
@@ -95,6 +97,11 @@ class Calls:
                 return [] if answers else [heard.as_unknown()]
             case FrameUnknown():
                 return [] if answers else [heard]
+
+    def is_heard_of(self, agent: str) -> bool:
+        """Return whether Tactium has said anything of an agent since the link is up."""
+        known = self._agents.get(agent)
+        return known is not None and known.heard_on == self._connection
 
     def known(self, agent: str | None = None) -> list[dict[str, Any]]:
         """Return what is known of one agent, or of all (contract.md §5, `get_agents`)."""

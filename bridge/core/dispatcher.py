@@ -1,104 +1,115 @@
 """Commands in: from a delivered message to its one answer.
 
 A line of commands for each agent, worked off one at a time; different agents
-never wait for each other. A command that was begun is not begun again while the
-bridge lives: when the broker brings it once more, it gets the first answer.
+never wait for each other. Whoever asks for the same once more gets the first
+answer, and what may have run is never run again: what was begun stands in the
+command log before its bytes go out.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from hashlib import sha256
 from typing import Any
 
 import structlog
 from ulid import ULID
 
-from bridge.core.correlator import Answer, Correlator
-from bridge.core.ports import Clock, Delivery, Identity, Link
+from bridge.core.policy import Policy, ReplyQueues
+from bridge.core.ports import Clock, CommandLog, Delivery, Remembered
 from bridge.core.results import (
     Request,
     Result,
-    answered,
-    audit_of,
-    expired,
+    forbidden,
     given_up,
     invalid,
     reply_of,
-    timed_out,
+    seal,
+    trace_of,
     unavailable,
     uncertain,
 )
-from bridge.errors import Flaw, InvalidCommand, LinkDown
-from bridge.messages.commands import Command, GetAgents, MakeCall, WireCommand, parse
-from bridge.messages.events import Event, Heard
-from bridge.messages.notices import CommandEnded
-from bridge.messages.replies import Outcome, Reply
+from bridge.core.runner import Errand, Runner
+from bridge.errors import Flaw, InvalidCommand, JournalError
+from bridge.messages.commands import Command, GetAgents, parse
+from bridge.messages.replies import Outcome, SealedReply
 from bridge.settings import CommandsSettings
 
 log = structlog.get_logger(__name__)
 
-MOST_REMEMBERED = 10_000
-"""Requests kept for those who ask again: many times what can be in flight."""
+MOST_KEPT_BYTES = 16 * 1024
+"""Of a reply that is kept for those who ask again; to a longer one they get a new answer."""
 
+_PATIENCE_SECONDS = 5.0  # with a journal that takes nothing, before a reply goes out all the same
 _LAST_WORDS_SECONDS = 0.5  # to send the replies of what a stop has cut short
+_CLOCK_STEP = timedelta(seconds=1)  # AMQP tells when a message was sent in whole seconds
+
+_ANOTHER = invalid([Flaw("message_id", "was used for another command before")])
+_ASKED_TOO_OFTEN = unavailable("it was asked for too often before it had an answer")
+_TOO_MANY_WAIT = unavailable("too many commands wait for this agent already")
+
+Known = Callable[[str | None], list[dict[str, Any]]]
+"""Returns what the bridge knows of one agent, or of all."""
 
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """One command for Tactium; each delivery of it waits for the same reply.
+    """One command, and each delivery of it that waits for the same reply.
 
-    `digest` tells another command under the same id. It outlives its reply, for
-    those who ask again.
+    Either it is an `errand` for Tactium, or its `result` is known without it.
     """
 
     request: Request
-    command: WireCommand
-    frame: bytes
+    identity: bytes | None
     digest: bytes
     deliveries: list[Delivery]
-    deadline: datetime
-    begun: bool = False
-    reply: Reply | None = None
+    result: Result | None = None
+    errand: Errand | None = None
+    changes_something: bool = False
+    begun: bool = False  # it cannot be given back to the queue any more
+
+
+@dataclass(slots=True)
+class _Line:
+    """The commands that wait for one agent's turn, and who works them off."""
+
+    jobs: deque[_Job] = field(default_factory=deque)
+    worker: asyncio.Task[None] | None = None
 
 
 class Dispatcher:
-    """Runs commands over a link.
-
-    `known` says what the bridge knows of one agent or of all; `audit` is told of
-    each command that ended, before its reply goes out.
-    """
+    """Answers commands: by itself, from the command log, or by running them."""
 
     def __init__(
         self,
         *,
-        link: Link,
+        runner: Runner,
+        command_log: CommandLog,
+        policy: Policy,
+        reply_queues: ReplyQueues,
         settings: CommandsSettings,
+        mask: bool,
         clock: Clock,
-        known: Callable[[str | None], list[dict[str, Any]]],
-        audit: Callable[[CommandEnded, datetime], Awaitable[None]],
+        known: Known,
     ) -> None:
-        self._link = link
+        self._runner = runner
+        self._log = command_log
+        self._policy = policy
+        self._reply_queues = reply_queues
         self._settings = settings
+        self._mask = mask
         self._clock = clock
         self._known = known
-        self._audit = audit
-        self._correlator = Correlator()
-        self._lines: dict[str, deque[_Job]] = {}
-        self._workers: dict[str, asyncio.Task[None]] = {}
-        self._awaited: dict[str, asyncio.Future[Result | None]] = {}
-        self._jobs: dict[Identity, _Job] = {}  # in the order in which they were first seen
+        self._lines: dict[str, _Line] = {}
+        self._jobs: dict[bytes, _Job] = {}  # those without a reply yet, by identity
         self._tasks: set[asyncio.Task[None]] = set()
-        self._link_is_up = asyncio.Event()
         self._stopping = False
 
     def __repr__(self) -> str:
-        return f"<Dispatcher: {len(self._lines)} agents have commands, {self._correlator}>"
+        return f"<Dispatcher: {len(self._lines)} agents have commands, {self._runner}>"
 
     def accept(self, delivery: Delivery) -> None:
         """Take one delivered command; it is answered in a task of its own."""
@@ -107,35 +118,12 @@ class Dispatcher:
         job = self._jobs.get(delivery.identity) if delivery.identity else None
         if job is None:
             self._take(delivery)
-        elif job.digest != _digest(delivery):
-            request = Request(job.request.id, None, None, None)
-            result = invalid([Flaw("message_id", "was used for another command before")])
-            self._spawn(self._conclude(request, [delivery], result))
-        elif job.reply is not None:
-            self._spawn(delivery.conclude(job.reply))
+        elif job.digest != delivery.digest:
+            self._spawn(self._tell(_refused(delivery, _ANOTHER)))
+        elif len(job.deliveries) > self._settings.max_waiting:
+            self._spawn(self._tell(_refused(delivery, _ASKED_TOO_OFTEN)))
         else:
             job.deliveries.append(delivery)
-
-    def hear(self, heard: Heard) -> Answer | None:
-        """Return which command in flight a frame answers, if any; then `resolve` it."""
-        return self._correlator.hear(heard)
-
-    def resolve(self, answer: Answer, heard: Heard, published: Sequence[Event]) -> None:
-        """Hand an answer to the command that waits for it.
-
-        `published` is what became of the frame, so that the reply shows a call
-        exactly as its event does.
-        """
-        self._settle(heard.agent, answered(answer.outcome, heard, published))
-
-    def link_up(self) -> None:
-        """Let the commands go on that wait for the link."""
-        self._link_is_up.set()
-
-    def link_down(self) -> None:
-        """Hold what is not written; what is written and not answered has lost its answer."""
-        self._link_is_up.clear()
-        self._lose_answers()
 
     async def stop(self, grace_seconds: float) -> None:
         """Begin nothing more and finish what is in flight.
@@ -144,175 +132,210 @@ class Dispatcher:
         Tactium has not answered within the grace ends `uncertain`.
         """
         self._stopping = True
-        for agent, worker in self._workers.items():
-            if not self._lines[agent][0].begun:
-                worker.cancel()
+        for line in self._lines.values():
+            if line.worker and not line.jobs[0].begun:
+                line.worker.cancel()
         await self._finish_tasks(grace_seconds)
-        self._lose_answers()
+        self._runner.stop()
         await self._finish_tasks(_LAST_WORDS_SECONDS)
         for task in self._tasks:
             task.cancel()
         await self._finish_tasks(_LAST_WORDS_SECONDS)
 
     def _take(self, delivery: Delivery) -> None:
-        """Answer at once what needs no Tactium; line up the rest."""
+        """Find out what a command is and where it goes: into its agent's line, or back at once."""
         request = Request(delivery.message_id or str(ULID()), None, None, None)
-        result = given_up(delivery.failed)
+        job = _Job(request, delivery.identity, delivery.digest, [delivery])
+        if not self._may_answer(delivery):
+            job.result = forbidden("its reply must not go to the queue that it names")
         try:
             command = parse(delivery.body, delivery.content_type)
             agent = command.agent.casefold() if command.agent else None
-            request = Request(request.id, command.command, agent, command.context)
-            if result is None:
-                result = self._answer_or_line_up(request, command, delivery)
+            job.request = Request(request.id, command.command, agent, command.context)
+            job.changes_something = command.changes_something
+            job.result = job.result or self._maybe_known_result(job.request, command, delivery)
+            if job.result is None and not isinstance(command, GetAgents):
+                job.errand = Errand(
+                    request.id,
+                    command.agent.casefold(),
+                    command,
+                    self._runner.spell(command),
+                    job.identity,
+                    job.digest,
+                    self._deadline(delivery),
+                )
         except InvalidCommand as error:
-            if request.command is None:
-                request = Request(request.id, error.command, error.agent, None)
-            result = result or invalid(error.flaws)
-        if result is not None:
-            self._spawn(self._conclude(request, [delivery], result))
+            if job.request.command is None:
+                job.request = Request(request.id, error.command, error.agent, None)
+            job.result = job.result or invalid(error.flaws)
+        if job.identity is not None:
+            self._jobs[job.identity] = job
+        if job.errand is not None:
+            self._line_up(job, job.errand.agent)
+        else:
+            self._spawn(self._answer(job))
 
-    def _answer_or_line_up(
+    def _maybe_known_result(
         self, request: Request, command: Command, delivery: Delivery
     ) -> Result | None:
-        """Return the result of what needs no Tactium; line up the rest.
-
-        Raises `InvalidCommand` where the link cannot spell it.
-        """
+        """Return the result of a command that needs no Tactium."""
+        result = given_up(delivery.failed)
+        if result is not None:
+            return result
+        if not self._policy.allows(delivery.user, command.command, request.agent):
+            return forbidden("no rule of the policy lets this user give this command")
         if isinstance(command, GetAgents):
-            return Result(Outcome.OK, {"agents": self._known(request.agent)})
-        frame = self._link.spell(command)
-        if delivery.redelivered and command.changes_something:
-            return uncertain("it was delivered before, and may have been run then")
-        digest = _digest(delivery)
-        job = _Job(request, command, frame, digest, [delivery], self._deadline(delivery))
-        if delivery.identity is not None:
-            self._remember(delivery.identity, job)
-        self._line_up(command.agent.casefold(), job)
+            known = [
+                agent
+                for agent in self._known(request.agent)
+                if self._policy.allows(delivery.user, command.command, agent["agent"])
+            ]
+            return Result(Outcome.OK, {"agents": known})
         return None
 
-    def _remember(self, identity: Identity, job: _Job) -> None:
-        if len(self._jobs) >= MOST_REMEMBERED:
-            oldest = next((known for known, old in self._jobs.items() if old.reply), None)
-            if oldest is not None:
-                del self._jobs[oldest]
-        self._jobs[identity] = job
-
     def _deadline(self, delivery: Delivery) -> datetime:
+        """Return until when a command may begin: from when it was sent, where that is said.
+
+        What the sender says counts only where it can be true: the broker delivers
+        nothing that has waited longer than it may.
+        """
         seconds = self._settings.ttl_seconds
         if delivery.expiration_seconds is not None:
             seconds = min(seconds, delivery.expiration_seconds)
-        return delivery.received_at + timedelta(seconds=seconds)
+        life = timedelta(seconds=seconds)
+        if delivery.sent_at is not None:
+            since = delivery.sent_at + _CLOCK_STEP
+            if delivery.received_at - life < since < delivery.received_at:
+                return since + life
+        return delivery.received_at + life
 
-    def _line_up(self, agent: str, job: _Job) -> None:
+    def _line_up(self, job: _Job, agent: str) -> None:
         line = self._lines.get(agent)
-        if line is not None:
-            line.append(job)
-            return
-        self._lines[agent] = deque([job])
-        self._workers[agent] = self._spawn(self._work(agent))
+        if line is None:
+            line = self._lines[agent] = _Line(deque([job]))
+            line.worker = self._spawn(self._work(agent, line))
+        elif len(line.jobs) > self._settings.max_waiting:
+            job.errand, job.result = None, _TOO_MANY_WAIT
+            self._spawn(self._answer(job))
+        else:
+            line.jobs.append(job)
 
-    async def _work(self, agent: str) -> None:
+    async def _work(self, agent: str, line: _Line) -> None:
         """Work off one agent's line; what goes wrong with one command ends no other."""
-        line = self._lines[agent]
         try:
-            while line and not self._stopping:
-                job = line[0]
-                try:
-                    result = await self._run(agent, job)
-                except Exception:  # whatever it was, its requester is owed an answer
-                    log.exception("command_crashed", command_id=job.request.id, agent=agent)
-                    result = uncertain("the bridge failed while running it; see its log")
-                if result is not None:
-                    job.begun = True
-                    concluding = self._conclude(job.request, job.deliveries, result, job)
-                    await asyncio.wait((self._spawn(concluding),))
-                line.popleft()
+            while line.jobs and not self._stopping:
+                await self._answer(line.jobs[0])
+                line.jobs.popleft()
         finally:
-            del self._lines[agent], self._workers[agent]
+            del self._lines[agent]
+            for job in line.jobs:
+                self._forget(job)
 
-    async def _run(self, agent: str, job: _Job) -> Result | None:
-        """Write one command and return how it ended; None where a stop gives it back."""
-        while True:
-            refusal = await self._await_link(job.deadline)
-            if refusal is not None:
-                return refusal
-            answer: asyncio.Future[Result | None] = asyncio.get_running_loop().create_future()
-            self._correlator.begin(agent, job.command)
-            self._awaited[agent] = answer
-            sent_at = self._clock()
-            try:
-                job.begun = True
-                await self._link.send(job.frame)
-                await asyncio.wait((answer,), timeout=self._patience(job.command))
-            except LinkDown:  # found out before the link itself has said so
-                self._link_is_up.clear()
-                job.begun = False
-                continue
-            finally:
-                self._correlator.end(agent)
-                del self._awaited[agent]
-            if not answer.done():
-                return self._unanswered(job.command, sent_at)
-            result = answer.result()
-            if result is not None:
-                return replace(result, sent_at=sent_at)
-            if job.command.changes_something:
-                return uncertain("the connection to Tactium was lost before it answered", sent_at)
-            if self._stopping:
-                return None
-            job.begun = False
-
-    async def _await_link(self, deadline: datetime) -> Result | None:
-        """Wait until Tactium can be written to; return the refusal where time is over."""
-        left = (deadline - self._clock()).total_seconds()
-        if left > 0:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(left):
-                    await self._link_is_up.wait()
-                return None
-        if self._link_is_up.is_set():
-            return expired("its deadline passed before its turn came")
-        return unavailable("the link to Tactium was down until the command's deadline")
-
-    def _patience(self, command: WireCommand) -> float:
-        if isinstance(command, MakeCall):
-            return self._settings.make_call_window_seconds
-        return self._settings.timeout_seconds
-
-    def _unanswered(self, command: WireCommand, sent_at: datetime) -> Result:
-        if isinstance(command, MakeCall):  # the manual promises no answer (§4.9)
-            return Result(Outcome.SENT, sent_at=sent_at)
-        return timed_out(self._settings.timeout_seconds, sent_at)
-
-    def _settle(self, agent: str, result: Result | None) -> None:
-        answer = self._awaited.get(agent)
-        if answer is not None and not answer.done():
-            answer.set_result(result)
-
-    def _lose_answers(self) -> None:
-        for agent in list(self._awaited):
-            self._correlator.end(agent)
-            self._settle(agent, None)
-
-    async def _conclude(
-        self,
-        request: Request,
-        deliveries: Sequence[Delivery],
-        result: Result,
-        job: _Job | None = None,
-    ) -> None:
-        """Tell the audit trail, then everyone who asked, how a command ended."""
-        now = self._clock()
-        first = deliveries[0]
-        reply = reply_of(request, result, first, now)
-        if job is not None:  # whoever asks from now on gets this reply
-            job.reply, job.deliveries = reply, []
+    async def _answer(self, job: _Job) -> None:
+        """Answer one command: as it was answered before, or by what comes of it now."""
         try:
-            await self._audit(audit_of(reply, first, now), now)
+            reply = await self._maybe_first_reply(job)
+            if reply is None and job.result is not None:
+                await self._tell(job)
+            elif reply is not None:
+                job.begun = True
+                await self._send(job, reply)
+        finally:
+            self._forget(job)
+
+    async def _maybe_first_reply(self, job: _Job) -> SealedReply | None:
+        """Return the reply that a command got before, else set its result.
+
+        There is neither where a stop gives it back to the queue.
+        """
+        try:
+            remembered = await self._recall(job)
+            if remembered is None or remembered.digest == job.digest:
+                if remembered is not None and remembered.reply is not None:
+                    return remembered.reply
+                job.result = await self._result(job, remembered)
+            else:
+                job.identity, job.result = None, _ANOTHER
+        except Exception:  # whatever it was, its requester is owed an answer
+            log.exception("command_crashed", command_id=job.request.id)
+            job.result = uncertain("the bridge failed while running it; see its log")
+        return None
+
+    async def _recall(self, job: _Job) -> Remembered | None:
+        if job.identity is None:
+            return None
+        try:
+            return await self._log.recall(job.identity)
+        except JournalError as error:
+            log.error(  # noqa: TRY400 - a disk that fails needs no traceback
+                "command_log_unreadable",
+                reason=str(error),
+                todo="see the disk that journal.path is on",
+            )
+            return Remembered(job.digest, begun=True, reply=None)  # for all that we know
+
+    async def _result(self, job: _Job, remembered: Remembered | None) -> Result | None:
+        """Return how a command ends; None where a stop gives it back."""
+        if job.changes_something and self._may_have_run(job, remembered):
+            return uncertain("it was delivered before, and may have been run then")
+        if job.errand is None:
+            return job.result
+
+        def on_begun() -> None:
+            job.begun = True
+
+        return await self._runner.run(job.errand, on_begun)
+
+    def _may_have_run(self, job: _Job, remembered: Remembered | None) -> bool:
+        """Whether a command may have reached Tactium when it was delivered before."""
+        if remembered is not None:
+            return remembered.begun
+        delivery = job.deliveries[0]
+        if job.errand is None or not delivery.redelivered:
+            return False
+        if job.identity is None:
+            return True
+        forgot_at = self._log.forgot_at
+        life = timedelta(seconds=self._settings.ttl_seconds)
+        return forgot_at is not None and forgot_at > delivery.received_at - life
+
+    async def _tell(self, job: _Job) -> None:
+        """Tell the audit trail, the command log and then everyone who asked how it ended."""
+        if job.result is None:
+            return
+        job.begun = True
+        now = self._clock()
+        first = job.deliveries[0]
+        reply = reply_of(job.request, job.result, first, now)
+        sealed = seal(reply)
+        is_kept = job.changes_something or len(sealed.body) <= MOST_KEPT_BYTES
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await self._log.end(
+                    trace_of(reply, first, now, mask=self._mask),
+                    now,
+                    identity=job.identity if is_kept else None,
+                    digest=job.digest,
+                    reply=sealed,
+                )
+        except (TimeoutError, JournalError):
+            log.warning("command_not_kept", command_id=sealed.id, todo="see the journal's disk")
         except Exception:  # the requester gets its reply whatever happens to the trail
-            log.exception("audit_failed", command_id=request.id, todo="report this as a bug")
-        for delivery in deliveries:
-            await delivery.conclude(reply)
+            log.exception("audit_failed", command_id=sealed.id, todo="report this as a bug")
+        await self._send(job, sealed)
+
+    async def _send(self, job: _Job, reply: SealedReply) -> None:
+        """Give everyone who asked the reply; who asks from now on finds it in the log."""
+        self._forget(job)
+        for delivery in job.deliveries:
+            await delivery.conclude(reply, unanswered=not self._may_answer(delivery))
+
+    def _may_answer(self, delivery: Delivery) -> bool:
+        return not delivery.reply_to or self._reply_queues.allow(delivery.reply_to)
+
+    def _forget(self, job: _Job) -> None:
+        if job.identity is not None and self._jobs.get(job.identity) is job:
+            del self._jobs[job.identity]
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -330,5 +353,7 @@ class Dispatcher:
             await asyncio.wait(self._tasks, timeout=seconds)
 
 
-def _digest(delivery: Delivery) -> bytes:
-    return sha256(delivery.body).digest()
+def _refused(delivery: Delivery, result: Result) -> _Job:
+    """Return what answers one delivery alone, and leaves the request that it repeats as it is."""
+    request = Request(delivery.message_id or str(ULID()), None, None, None)
+    return _Job(request, None, delivery.digest, [delivery], result)

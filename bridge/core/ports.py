@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from typing import Protocol
 
 from bridge.messages.commands import WireCommand
 from bridge.messages.envelope import Occurrence, Sealed
 from bridge.messages.events import Heard
-from bridge.messages.notices import FrameMalformed, LinkDown, LinkUp
-from bridge.messages.replies import Reply
+from bridge.messages.notices import CommandEnded, FrameMalformed, LinkDown, LinkUp
+from bridge.messages.replies import SealedReply
 
 Clock = Callable[[], datetime]
 """Returns the present moment, aware, in UTC."""
-
-
-Identity = tuple[str, ...]
-"""What makes two messages the same request."""
 
 
 class Ear(Protocol):
@@ -52,6 +49,9 @@ class Link(Protocol):
 
     async def send(self, frame: bytes) -> None:
         """Write one frame. Raises `LinkDown` where nothing of it was written."""
+
+    def distrust(self, reason: str) -> None:
+        """Give up the present connection, which is not what it seems, and make another."""
 
 
 class Journal(Protocol):
@@ -90,6 +90,47 @@ class Journal(Protocol):
         """Wait until everything is settled."""
 
 
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What is known of a command that came before.
+
+    `digest` tells another command under the same identity; `begun` says that its
+    bytes may have gone out; `reply` is None where it has none yet.
+    """
+
+    digest: bytes
+    begun: bool
+    reply: SealedReply | None
+
+
+class CommandLog(Protocol):
+    """Which commands were begun, and how they ended; outlives the process."""
+
+    @property
+    def forgot_at(self) -> datetime | None:
+        """Up to when commands may have been begun that are not remembered any more."""
+
+    async def recall(self, identity: bytes) -> Remembered | None:
+        """Return what is known of a command. Raises `JournalError`."""
+
+    async def begin(self, identity: bytes, digest: bytes, at: datetime) -> None:
+        """Note that a command's bytes go out; returns once that is kept."""
+
+    async def end(
+        self,
+        trace: CommandEnded,
+        at: datetime,
+        *,
+        identity: bytes | None,
+        digest: bytes,
+        reply: SealedReply,
+    ) -> None:
+        """Publish the trace of a command and note its reply; returns once that is kept.
+
+        Raises `JournalError`.
+        """
+
+
 class Publisher(Protocol):
     """Brings the journal's messages to the broker, in order."""
 
@@ -101,8 +142,10 @@ class Publisher(Protocol):
 class Delivery(ABC):
     """One command message, as RabbitMQ delivered it.
 
-    `expiration_seconds` is how long its sender lets it live. `failed` is set on
-    what the broker has given up: the reason, as the broker words it.
+    `expiration_seconds` is how long its sender lets it live, and `sent_at` when it
+    was sent, if the sender says so. `trace` holds its headers `traceparent` and
+    `tracestate`. `failed` is set on what the broker has given up: the reason, as
+    the broker words it.
     """
 
     body: bytes
@@ -111,24 +154,32 @@ class Delivery(ABC):
     correlation_id: str | None
     reply_to: str | None
     user: str | None
+    trace: Mapping[str, str]
+    sent_at: datetime | None
     expiration_seconds: float | None
     redelivered: bool
     failed: str | None
     received_at: datetime
 
     @property
-    def identity(self) -> Identity | None:
-        """What this message shares with every other of the same request, if anything."""
+    def identity(self) -> bytes | None:
+        """A hash of what this message shares with every other of the same request, if anything."""
         if self.message_id:
-            return (self.message_id,)
+            return _hash(self.message_id)
         if self.reply_to and self.correlation_id:
-            return (self.reply_to, self.correlation_id)
+            return _hash(self.reply_to, self.correlation_id)
         return None
 
+    @property
+    def digest(self) -> bytes:
+        """A hash of the body: it tells two commands apart that claim to be the same."""
+        return sha256(self.body).digest()
+
     @abstractmethod
-    async def conclude(self, reply: Reply) -> None:
+    async def conclude(self, reply: SealedReply, *, unanswered: bool = False) -> None:
         """Send the reply, bury the command where its outcome asks for it, acknowledge.
 
+        `unanswered`: send no reply, for it must not go where the command wants it.
         A delivery whose channel is gone is left alone: the broker brings it again.
         """
 
@@ -141,3 +192,9 @@ class Inbox(Protocol):
 
     async def stop(self) -> None:
         """Take no more. What was delivered can still be concluded."""
+
+
+def _hash(*words: str) -> bytes:
+    """Return a hash that no other words have: each is told with its length."""
+    whole = "".join(f"{len(word)}:{word}" for word in words)
+    return sha256(whole.encode("utf-8", "surrogatepass")).digest()[:16]

@@ -7,12 +7,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import orjson
+
 from bridge.core.ports import Delivery
 from bridge.errors import Flaw
 from bridge.messages.envelope import timestamp
 from bridge.messages.events import AgentStatus, CallStarted, Event, FrameUnknown, Heard
 from bridge.messages.notices import CommandEnded
-from bridge.messages.replies import Failure, Outcome, Reply
+from bridge.messages.privacy import without_phones
+from bridge.messages.replies import Failure, Outcome, Reply, SealedReply
+
+DELIVERY_LIMIT = "delivery_limit"
+"""The broker's word for a command that came back undone too often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,7 @@ def given_up(reason: str | None) -> Result | None:
     """Return how a command ended that the broker gave up for this reason, None for any other."""
     if reason is None:
         return None
-    if reason == "delivery_limit":
+    if reason == DELIVERY_LIMIT:
         return uncertain("it was delivered too often, and may have been run")
     return expired("it waited in the queue past its deadline")
 
@@ -66,6 +72,11 @@ def invalid(flaws: Sequence[Flaw]) -> Result:
     """Return the end of a command that breaks the contract."""
     failure = Failure("invalid", "the command breaks the contract", tuple(flaws))
     return Result(Outcome.INVALID, failure=failure)
+
+
+def forbidden(reason: str) -> Result:
+    """Return the end of a command that its sender may not give."""
+    return Result(Outcome.FORBIDDEN, failure=Failure("forbidden", reason))
 
 
 def expired(reason: str) -> Result:
@@ -78,10 +89,10 @@ def unavailable(reason: str) -> Result:
     return Result(Outcome.UNAVAILABLE, failure=Failure("unavailable", reason))
 
 
-def timed_out(seconds: float, sent_at: datetime) -> Result:
+def timed_out(seconds: float) -> Result:
     """Return the end of a command that Tactium did not answer."""
     failure = Failure("timeout", f"Tactium did not answer within {seconds:g} s")
-    return Result(Outcome.TIMEOUT, failure=failure, sent_at=sent_at)
+    return Result(Outcome.TIMEOUT, failure=failure)
 
 
 def uncertain(reason: str, sent_at: datetime | None = None) -> Result:
@@ -107,16 +118,28 @@ def reply_of(request: Request, result: Result, delivery: Delivery, now: datetime
     )
 
 
-def audit_of(reply: Reply, delivery: Delivery, now: datetime) -> CommandEnded:
-    """Return the trace of a command in the audit trail."""
+def seal(reply: Reply) -> SealedReply:
+    """Return a reply as it goes out, now and whenever it is asked for again."""
+    error = reply.error
+    reason = error.message if error else ""
+    if error and error.details:
+        reason = "; ".join(f"{flaw.field}: {flaw.reason}" for flaw in error.details)
+    return SealedReply(reply.id, reply.outcome, reason, orjson.dumps(reply))
+
+
+def trace_of(reply: Reply, delivery: Delivery, now: datetime, *, mask: bool) -> CommandEnded:
+    """Return the trace of a command in the audit trail; `mask` keeps phone numbers out of it."""
+    agent, context = reply.agent, reply.context
+    if mask:
+        agent, context = without_phones(agent), without_phones(context)
     return CommandEnded(
         reply.id,
         reply.command,
-        reply.agent,
+        agent,
         delivery.user,
         reply.outcome,
         reply.error,
         (now - delivery.received_at).total_seconds(),
         delivery.correlation_id,
-        reply.context,
+        context,
     )

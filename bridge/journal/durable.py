@@ -4,7 +4,8 @@ One coroutine writes, in one thread, whatever has gathered while the last commit
 ran: a group commit that is prompt in quiet times and large in a rush. Ids and
 numbers are fixed by the commit. The publisher reads what is committed, from
 memory where it keeps up and from the file where it does not, so memory does not
-grow with the backlog.
+grow with the backlog. The same commits note which commands were begun and how
+they ended.
 
 A disk that is full or read-only stops nothing: what is heard waits in memory,
 bounded, until the disk takes it.
@@ -14,22 +15,26 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import islice
-from pathlib import Path
 
 import structlog
 
 from bridge.backoff import delays
+from bridge.core.ports import Remembered
 from bridge.errors import JournalCorrupt, JournalUnwritable
-from bridge.journal.store import Dropped, Reader, State, Store
+from bridge.journal.commands import Begun, Ended, Memory
+from bridge.journal.reader import Reader
+from bridge.journal.recent import Recent
+from bridge.journal.sqlite import set_aside
+from bridge.journal.store import Dropped, State, Store, both
+from bridge.journal.waiting import Entry, Waiting
 from bridge.messages.envelope import Envelope, Occurrence, Sealed, timestamp
-from bridge.messages.notices import FrameMalformed, Gap
+from bridge.messages.notices import CommandEnded, Gap
+from bridge.messages.replies import SealedReply
 from bridge.settings import JournalSettings
 
 log = structlog.get_logger(__name__)
@@ -37,14 +42,8 @@ log = structlog.get_logger(__name__)
 MOST_AT_ONCE = 2_000
 """Messages in one commit: tens of milliseconds at the worst."""
 
-ORDINARY_BYTES = 2_000
-"""More than nearly every message; a heavier one counts as several in all that is bounded here."""
-
 MOST_GATHERED = 10_000
 """Messages that gather while the disk works; then the reading waits for it, for milliseconds."""
-
-MOST_RECENT_BYTES = 4 * 1024 * 1024
-"""Bodies kept in memory for a publisher that keeps up: thousands of messages."""
 
 MOST_WAITING = 50_000
 """Messages that wait in memory for a disk that takes none: about 50 MB."""
@@ -59,8 +58,8 @@ ROOM_AGAIN = 0.9
 class DurableJournal:
     """Numbers, keeps and hands out messages: `open` it, `run` it, `close` it.
 
-    `envelope_of` makes the envelope for a journal's id, `new_id` an id for a new
-    journal.
+    `memory` is how many commands it remembers; `envelope_of` makes the envelope
+    for a journal's id, `new_id` an id for a new journal.
     """
 
     _store: Store
@@ -71,22 +70,22 @@ class DurableJournal:
         self,
         settings: JournalSettings,
         *,
+        memory: Memory,
         envelope_of: Callable[[str], Envelope],
         new_id: Callable[[], str],
         clock: Callable[[], datetime],
     ) -> None:
         self._settings = settings
+        self._memory = memory
         self._envelope_of = envelope_of
         self._new_id = new_id
         self._clock = clock
         self._pauses = settings.when_full == "pause_reading"
         self._writer = ThreadPoolExecutor(1, "journal-writer")
         self._readers = ThreadPoolExecutor(1, "journal-reader")
-        self._waiting: deque[tuple[Occurrence, datetime]] = deque()
-        self._weight = 0  # of all that waits, in ordinary messages
-        self._batch: list[tuple[Occurrence, datetime]] = []
-        self._recent: deque[Sealed] = deque()
-        self._recent_bytes = 0
+        self._waiting = Waiting()
+        self._batch: list[Entry] = []
+        self._recent = Recent()
         self._shed: Dropped | None = None
         self._heard_at: datetime | None = None
         self._settled = 0
@@ -100,12 +99,17 @@ class DurableJournal:
         self._room.set()
 
     def __repr__(self) -> str:
-        return f"<DurableJournal: {self._settings.path}, {len(self._waiting)} wait for the disk>"
+        return f"<DurableJournal: {self._settings.path}, {self._waiting}>"
 
     @property
     def heard_at(self) -> datetime | None:
         """When Tactium could last be heard, by this bridge or the one before it."""
         return self._heard_at
+
+    @property
+    def forgot_at(self) -> datetime | None:
+        """Up to when commands may have been begun that are not remembered any more."""
+        return self._store.state.forgot_at
 
     @property
     def settled(self) -> int:
@@ -141,14 +145,41 @@ class DurableJournal:
         if not what:
             return
         for occurrence in what:
-            self._waiting.append((occurrence, at))
-            self._weight += _weight(occurrence)
-        self._empty.clear()
-        self._work.set()
+            self._add(Entry(occurrence, at))
         self._note_room()
         await self._room.wait()
-        while self._weight > MOST_WAITING:
-            self._shed_oldest()
+
+    async def recall(self, identity: bytes) -> Remembered | None:
+        """Return what is known of a command; None where it was never begun and never answered.
+
+        Raises `JournalError` where the file cannot be read.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, self._reader.recall, identity)
+
+    async def begin(self, identity: bytes, digest: bytes, at: datetime) -> None:
+        """Note that a command's bytes go out; returns once that is on the disk.
+
+        Waits for a disk that takes nothing; cancelled, it is as if never asked for.
+        """
+        await self._written(Entry(None, at, Begun(identity, digest, at)))
+
+    async def end(
+        self,
+        trace: CommandEnded,
+        at: datetime,
+        *,
+        identity: bytes | None,
+        digest: bytes,
+        reply: SealedReply,
+    ) -> None:
+        """Publish the trace of a command, and with it note its reply; returns as `begin` does.
+
+        Without an identity there is nothing to note. Raises `JournalUnwritable`
+        where it had to make way.
+        """
+        note = Ended(identity, digest, at, reply) if identity is not None else None
+        await self._written(Entry(trace, at, note))
 
     async def read(self, after: int, most: int) -> Sequence[Sealed]:
         """Return up to `most` committed messages that follow number `after`; wait for one."""
@@ -192,7 +223,8 @@ class DurableJournal:
         self._store.close()
 
     def _new_store(self) -> Store:
-        return Store(self._settings.path, self._settings.durability, self._new_id())
+        settings = self._settings
+        return Store(settings.path, settings.durability, self._new_id(), self._memory)
 
     def _use(self, store: Store) -> None:
         self._store = store
@@ -201,11 +233,7 @@ class DurableJournal:
 
     def _start_afresh(self, error: JournalCorrupt) -> None:
         """Set a corrupt file aside, for whoever can read it, and go on with a new one."""
-        path = self._settings.path
-        aside = path.with_name(f"{path.name}.corrupt-{self._clock():%Y%m%dT%H%M%SZ}")
-        for suffix in ("", "-wal", "-shm"):
-            with suppress(FileNotFoundError):
-                Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
+        aside = set_aside(self._settings.path, self._clock())
         log.error(
             "journal_corrupt",
             reason=str(error),
@@ -213,6 +241,21 @@ class DurableJournal:
             todo="what the broker had not confirmed is in that file; the gap says from when",
         )
         self._use(self._new_store())
+        # On paper with the next commit: commands that the old file knew may come again.
+        self._store.state = replace(self._store.state, forgot_at=self._clock())
+
+    def _add(self, entry: Entry) -> None:
+        self._waiting.add(entry)
+        self._empty.clear()
+        self._work.set()
+        while self._waiting.weight > MOST_WAITING:
+            self._shed = both(self._shed, self._waiting.shed())
+
+    async def _written(self, entry: Entry) -> None:
+        """Return once an entry is on the disk."""
+        entry.written = asyncio.get_running_loop().create_future()
+        self._add(entry)
+        await entry.written
 
     def _commit_soon(self) -> None:
         """Have a commit within a moment; one that comes before takes this with it."""
@@ -249,21 +292,17 @@ class DurableJournal:
     async def _commit(self) -> None:
         """Commit one batch. One that fails stays, and is numbered anew at the next try."""
         self._settling = None
-        heavy = sum(_weight(what) for what, _ in self._batch)
-        while self._waiting and heavy < MOST_AT_ONCE:
-            what, at = self._waiting.popleft()
-            self._batch.append((what, at))
-            self._weight -= _weight(what)
-            heavy += _weight(what)
+        self._waiting.fill(self._batch, MOST_AT_ONCE)
         known = self._store.state
         # What waits was heard later than what is written, and is not safe yet.
         heard_at = known.heard_at if self._waiting else self._heard_at
         if self._waiting:
             self._work.set()
-        batch, dropped = self._with_news_of_drops()
+        shed, self._shed = self._shed, None
+        to_publish, dropped = self._with_news_of(both(known.dropped, shed))
         sealed = [
             self._envelope.seal(what, number, at)
-            for number, (what, at) in enumerate(batch, known.sequence + 1)
+            for number, (what, at) in enumerate(to_publish, known.sequence + 1)
         ]
         state = replace(
             known,
@@ -271,41 +310,39 @@ class DurableJournal:
             heard_at=heard_at,
             dropped=dropped,
         )
-        await self._write_down(sealed, state)
+        try:
+            await self._write_down(sealed, state, self._batch)
+        except (JournalUnwritable, JournalCorrupt):
+            self._shed = both(shed, self._shed)
+            raise
 
     async def _settle_alone(self) -> None:
         """Delete what is settled though the disk takes nothing new: that makes room."""
         with suppress(JournalUnwritable, JournalCorrupt):
             while self._store.first <= self._settled:
-                known = self._store.state
-                dropped = _both(known.dropped, self._shed)
-                await self._write_down([], replace(known, dropped=dropped))
+                await self._write_down([], self._store.state, [])
 
-    async def _write_down(self, sealed: list[Sealed], state: State) -> None:
+    async def _write_down(self, sealed: list[Sealed], state: State, batch: list[Entry]) -> None:
         """Commit in the writer's thread. Raises `JournalUnwritable` or `JournalCorrupt`."""
         limit = sys.maxsize if self._pauses else self._settings.max_bytes
+        notes = [entry.note for entry in batch if entry.note is not None]
         committing = asyncio.get_running_loop().run_in_executor(
-            self._writer, self._store.commit, sealed, self._settled, state, limit
+            self._writer, self._store.commit, sealed, self._settled, state, limit, notes
         )
         try:
             await asyncio.shield(committing)
         finally:  # cancelled or not, the thread writes on; what it has written has its number
             await asyncio.wait((committing,))
             if committing.exception() is None:
-                self._note_commit(sealed)
+                self._note_commit(sealed, batch)
 
-    def _note_commit(self, sealed: list[Sealed]) -> None:
-        """Let go of a batch that is written, and hand it to who reads."""
-        if sealed:
-            self._batch.clear()
-        self._shed = None
-        self._recent.extend(sealed)
-        self._recent_bytes += sum(len(message.body) for message in sealed)
-        while self._recent and (
-            self._recent[0].sequence < self._store.first  # settled, or dropped to make room
-            or self._recent_bytes > MOST_RECENT_BYTES
-        ):
-            self._recent_bytes -= len(self._recent.popleft().body)
+    def _note_commit(self, sealed: list[Sealed], batch: list[Entry]) -> None:
+        """Let go of a batch that is written, and hand it to who reads or waits for it."""
+        for entry in batch:
+            if entry.written is not None and not entry.written.done():
+                entry.written.set_result(None)
+        batch.clear()
+        self._recent.add(sealed, self._store.first)
         self._committed.set()
         if self._store.first <= self._settled:
             self._work.set()  # for the rest of what is settled
@@ -313,17 +350,19 @@ class DurableJournal:
         if not (self._store.messages or self._batch or self._waiting):
             self._empty.set()
 
-    def _with_news_of_drops(self) -> tuple[list[tuple[Occurrence, datetime]], Dropped | None]:
-        """Return the batch, and what was dropped that nothing in it tells of.
+    def _with_news_of(
+        self, dropped: Dropped | None
+    ) -> tuple[list[tuple[Occurrence, datetime]], Dropped | None]:
+        """Return what the batch has to publish, and what was dropped that nothing in it tells of.
 
         Once there is room again, one gap tells of all that had to make way.
         """
-        dropped = _both(self._store.state.dropped, self._shed)
+        to_publish = [(entry.what, entry.at) for entry in self._batch if entry.what is not None]
         if dropped is None or not self._has_room:
-            return self._batch, dropped
+            return to_publish, dropped
         first, last = timestamp(dropped.first), timestamp(dropped.last)
         gap = Gap(first, last, "journal_full", dropped.messages)
-        return [*self._batch, (gap, self._clock())], None
+        return [*to_publish, (gap, self._clock())], None
 
     @property
     def _has_room(self) -> bool:
@@ -351,17 +390,11 @@ class DurableJournal:
 
     def _note_room(self) -> None:
         """Let who appends go on, or wait."""
-        pressed = self._weight > MOST_GATHERED and not self._unwritable
+        pressed = self._waiting.weight > MOST_GATHERED and not self._unwritable
         if pressed or (self._pauses and (self._full or self._unwritable)):
             self._room.clear()
         else:
             self._room.set()
-
-    def _shed_oldest(self) -> None:
-        """Drop the oldest of what waits in memory for the disk."""
-        what, at = self._waiting.popleft()
-        self._weight -= _weight(what)
-        self._shed = _both(self._shed, Dropped(1, at, at))
 
     def _lose_the_file(self, error: JournalCorrupt) -> None:
         """Go on, numbers and all, without what the corrupt file held."""
@@ -372,26 +405,10 @@ class DurableJournal:
         self._store.state = replace(self._store.state, sequence=old.state.sequence)
         now = self._clock()
         lost = Dropped(old.messages, old.state.heard_at or now, now)
-        self._shed = _both(self._shed, lost) if old.messages else self._shed
+        self._shed = both(self._shed, lost) if old.messages else self._shed
 
     def _maybe_recent(self, after: int, most: int) -> list[Sealed] | None:
         """Return what memory holds after this number; None where the file must be asked."""
         if after >= self._store.state.sequence:
             return []
-        if not self._recent or self._recent[0].sequence > after + 1:
-            return None
-        first = after + 1 - self._recent[0].sequence
-        return list(islice(self._recent, first, first + most))
-
-
-def _weight(what: Occurrence) -> int:
-    """Return how many ordinary messages this one weighs in memory."""
-    if isinstance(what, FrameMalformed):
-        return 1 + 4 * len(what.base64) // ORDINARY_BYTES
-    return 1 + 4 * len(getattr(what, "raw", None) or "") // ORDINARY_BYTES
-
-
-def _both(earlier: Dropped | None, later: Dropped | None) -> Dropped | None:
-    if earlier is None or later is None:
-        return earlier or later
-    return earlier.and_then(later)
+        return self._recent.maybe_after(after, most)

@@ -7,29 +7,26 @@ the last number given, what is settled, what had to be dropped.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from importlib.resources import files
+from datetime import datetime
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, TypeVar, cast
 
-from bridge.errors import JournalBusy, JournalCorrupt, JournalUnwritable
+from bridge.errors import JournalUnwritable
+from bridge.journal.commands import Commands, Memory, Note
+from bridge.journal.sqlite import SQL, lock, moment, number, queries, translated
 from bridge.messages.envelope import Sealed
 
 Durability = Literal["power", "process"]
+_From = TypeVar("_From")
+_To = TypeVar("_To")
 
 _SYNCHRONOUS: dict[Durability, str] = {"power": "FULL", "process": "NORMAL"}
-_SQL = files("bridge.journal") / "sql"
-_NAMED = re.compile(r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
-_QUERIES: dict[str, str] = dict(_NAMED.findall((_SQL / "queries.sql").read_text()))
-MOST_READ_BYTES = 4 * 1024 * 1024
-"""Bodies read at once, however few messages that are."""
+_QUERIES = queries("messages")
 
 MOST_RESERVED_BYTES = 16 * 1024 * 1024
 RESERVED_SHARE = 0.25
@@ -42,8 +39,7 @@ filled its disk to the last byte could never empty itself again.
 MOST_DELETED = 2_000
 """Settled messages deleted in one transaction: more would need as much disk as they free."""
 
-_VERSION = 1
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +50,12 @@ class Dropped:
     first: datetime
     last: datetime
 
-    def and_then(self, later: Dropped) -> Dropped:
-        """Return both as one."""
-        return Dropped(self.messages + later.messages, self.first, later.last)
+
+def both(earlier: Dropped | None, later: Dropped | None) -> Dropped | None:
+    """Return what was dropped earlier and what was dropped later as one."""
+    if earlier is None or later is None:
+        return earlier or later
+    return Dropped(earlier.messages + later.messages, earlier.first, later.last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +66,7 @@ class State:
     sequence: int = 0  # the last number given
     heard_at: datetime | None = None  # when Tactium could last be heard
     dropped: Dropped | None = None
+    forgot_at: datetime | None = None  # up to when commands may be forgotten that came again later
 
 
 class Store:
@@ -76,12 +76,15 @@ class Store:
     no journal any more, `JournalUnwritable` where the disk or the rights forbid.
     """
 
-    def __init__(self, path: Path, durability: Durability, new_journal_id: str) -> None:
+    def __init__(
+        self, path: Path, durability: Durability, new_journal_id: str, memory: Memory
+    ) -> None:
         self.path = path
-        self._lock = _lock(path)
+        self._lock = lock(path)
         try:
-            with _translated(path):
+            with translated(path):
                 self._database = self._open(durability)
+                self._commands = Commands(self._database, memory)
                 self.state = self._load(new_journal_id)
                 self.messages, self.bytes = self._one("measure_all")
                 (self.first,) = self._execute("read_first", self.state.sequence + 1).fetchone()
@@ -98,7 +101,14 @@ class Store:
             self._database.close()
         os.close(self._lock)
 
-    def commit(self, new: Sequence[Sealed], settled: int, state: State, max_bytes: int) -> None:
+    def commit(
+        self,
+        new: Sequence[Sealed],
+        settled: int,
+        state: State,
+        max_bytes: int,
+        notes: Sequence[Note] = (),
+    ) -> None:
         """Write all that changed, or nothing of it.
 
         Of what is `settled` it deletes so many at once that memory holds the pages;
@@ -106,9 +116,9 @@ class Store:
         the oldest make way, and `state.dropped` says so. Raises `JournalUnwritable`
         or `JournalCorrupt`.
         """
-        if new:
+        if new or notes:
             self._check_room()
-        with _translated(self.path), self._transaction():
+        with translated(self.path), self._transaction():
             settled = min(settled, self.first + MOST_DELETED - 1)
             first = max(self.first, settled + 1)
             messages, size = self._one("measure_through", settled)
@@ -119,8 +129,10 @@ class Store:
             if size > max_bytes:
                 dropped, freed, first = self._drop(size - max_bytes)
                 messages, size = messages - dropped.messages, size - freed
-                earlier = state.dropped
-                state = replace(state, dropped=earlier.and_then(dropped) if earlier else dropped)
+                state = replace(state, dropped=both(state.dropped, dropped))
+            forgot_at = self._commands.write(notes)
+            if forgot_at is not None:
+                state = replace(state, forgot_at=forgot_at)
             self._write(state)
         self.state, self.first, self.messages, self.bytes = state, first, messages, size
 
@@ -137,7 +149,7 @@ class Store:
 
     def _free_inside(self) -> int:
         """Return how many bytes of the file deleted messages have left: it never shrinks."""
-        with _translated(self.path):
+        with translated(self.path):
             (pages,) = self._database.execute("PRAGMA freelist_count").fetchone()
             (size,) = self._database.execute("PRAGMA page_size").fetchone()
         return cast("int", pages * size)
@@ -157,7 +169,7 @@ class Store:
             count, freed = count + 1, freed + size
         oldest.close()
         self._execute("delete_through", sequence)
-        return Dropped(count, _moment(first), _moment(last)), freed, sequence + 1
+        return Dropped(count, moment(first), moment(last)), freed, sequence + 1
 
     def _open(self, durability: Durability) -> sqlite3.Connection:
         database = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
@@ -170,7 +182,7 @@ class Store:
                 f"ours {_VERSION}): run that one, or set journal.path to another file"
             )
         for step in range(version + 1, _VERSION + 1):
-            script = (_SQL / f"schema.{step}.sql").read_text()
+            script = (SQL / f"schema.{step}.sql").read_text()
             database.executescript(f"BEGIN; {script}; PRAGMA user_version = {step}; COMMIT;")
         return database
 
@@ -179,12 +191,13 @@ class Store:
         if row is None:
             self._execute("create_state", new_journal_id)
             return State(new_journal_id)
-        journal_id, sequence, heard_at, dropped, first, last = row
+        journal_id, sequence, heard_at, dropped, first, last, forgot_at = row
         return State(
             journal_id,
             sequence,
-            _moment(heard_at) if heard_at is not None else None,
-            Dropped(dropped, _moment(first), _moment(last)) if dropped else None,
+            _maybe(moment, heard_at),
+            Dropped(dropped, moment(first), moment(last)) if dropped else None,
+            _maybe(moment, forgot_at),
         )
 
     def _write(self, state: State) -> None:
@@ -192,10 +205,11 @@ class Store:
         self._execute(
             "write_state",
             state.sequence,
-            _number(state.heard_at) if state.heard_at else None,
+            _maybe(number, state.heard_at),
             dropped.messages if dropped else 0,
-            _number(dropped.first) if dropped else None,
-            _number(dropped.last) if dropped else None,
+            number(dropped.first) if dropped else None,
+            number(dropped.last) if dropped else None,
+            _maybe(number, state.forgot_at),
         )
 
     def _execute(self, name: str, *values: object) -> sqlite3.Cursor:
@@ -216,67 +230,6 @@ class Store:
             raise
 
 
-class Reader:
-    """Reads what a `Store` has committed, from another thread."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._database = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False
-        )
-
-    def close(self) -> None:
-        """Close the file."""
-        self._database.close()
-
-    def read(self, after: int, most: int) -> list[Sealed]:
-        """Return up to `most` messages behind number `after`, in order; some 4 MiB at most."""
-        found: list[Sealed] = []
-        size = 0
-        with _translated(self._path):
-            rows = self._database.execute(_QUERIES["read_messages"], (after, most))
-            for sequence, stream, key, message_id, kind, time, body in rows:
-                found.append(Sealed(sequence, stream, key, message_id, kind, _moment(time), body))
-                size += len(body)
-                if size > MOST_READ_BYTES:
-                    break
-            rows.close()
-        return found
-
-
-def _lock(path: Path) -> int:
-    """Lock the journal for this process; the kernel frees it whatever becomes of us."""
-    lock_path = path.with_name(f"{path.name}.lock")
-    try:
-        lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise JournalUnwritable(f"{lock_path}: {error.strerror}") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        owner = os.read(lock, 20).decode(errors="replace").strip() or "unknown"
-        os.close(lock)
-        raise JournalBusy(
-            f"{path} is in use by another bridge, process {owner}: "
-            f"stop that one, or set journal.path to another file"
-        ) from None
-    with suppress(OSError):  # a full disk: the lock holds all the same, and only names nobody
-        os.ftruncate(lock, 0)
-        os.write(lock, str(os.getpid()).encode())
-    return lock
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise JournalCorrupt(f"{path}: {error}") from error
-        raise JournalUnwritable(f"{path}: {error}") from error
-
-
 def _row(message: Sealed) -> tuple[object, ...]:
     return (
         message.sequence,
@@ -284,14 +237,10 @@ def _row(message: Sealed) -> tuple[object, ...]:
         message.routing_key,
         message.id,
         message.type,
-        _number(message.time),
+        number(message.time),
         message.body,
     )
 
 
-def _number(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-def _moment(number: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=number)
+def _maybe(convert: Callable[[_From], _To], value: _From | None) -> _To | None:
+    return None if value is None else convert(value)

@@ -62,6 +62,7 @@ class TcpLink:
         self._tls = _tls_context(settings.tls_ca_file) if settings.tls else None
         self._peer = f"{settings.host}:{settings.port}"
         self._writer: asyncio.StreamWriter | None = None  # set while the link is up
+        self._distrust: str | None = None
         self._last_read_at = clock()
         self._up_at = 0.0
 
@@ -87,6 +88,12 @@ class TcpLink:
                 await writer.drain()
         except (OSError, TimeoutError):
             writer.transport.abort()
+
+    def distrust(self, reason: str) -> None:
+        """Give up the present connection, which is not what it seems, and make another."""
+        if self._writer is not None:
+            self._distrust = reason
+            self._writer.transport.abort()
 
     async def run(self, ear: Ear) -> None:
         """Connect, listen and connect again, until cancelled."""
@@ -135,6 +142,7 @@ class TcpLink:
     ) -> None:
         """Register, then hand over all that arrives; ends only by raising."""
         decoder = Decoder(self._settings.max_frame_bytes)
+        self._distrust = None
         forms = iter(_FORMS[self._settings.handshake])
         writer.write(next(forms))
         probing = False
@@ -150,6 +158,8 @@ class TcpLink:
                         raise  # the kernel's own: the peer is gone
                     probing = await self._break_silence(writer, forms, ear, probing=probing)
                     continue
+                if self._distrust is not None:
+                    raise LinkSilent(self._distrust)
                 if not data:
                     raise LinkDown("Tactium closed the connection")
                 probing = False

@@ -26,6 +26,9 @@ STATUS_NAMES: dict[int, StatusName] = {
 }
 """§4.6. A number outside these keeps its value, with the name `unknown`."""
 
+BUSY = 3
+"""The status of an agent in a call."""
+
 
 @dataclass(slots=True)
 class _CallData:

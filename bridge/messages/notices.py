@@ -72,6 +72,18 @@ class FrameMalformed:
 
 
 @dataclass(slots=True)
+class ReplyLate:
+    """An answer that came after its command had been given up; it answers nothing any more."""
+
+    type: ClassVar[str] = "reply.late"
+
+    agent: str
+    command: str
+    command_id: str
+    raw: RawFrame
+
+
+@dataclass(slots=True)
 class CommandEnded:
     """One command and what became of it: the audit trail."""
 
@@ -91,4 +103,4 @@ class CommandEnded:
         return f"command.{self.outcome}"
 
 
-Notice = LinkUp | LinkDown | Gap | FrameMalformed | CommandEnded
+Notice = LinkUp | LinkDown | Gap | FrameMalformed | ReplyLate | CommandEnded

@@ -7,8 +7,9 @@ mark and never guesses from a field's name or from how its text looks.
 
 from __future__ import annotations
 
+import re
 from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 
 class Personal(Enum):
@@ -23,3 +24,34 @@ Phone = Annotated[str, Personal.PHONE]
 Note = Annotated[str, Personal.NOTE]
 GivenBack = Annotated[dict[str, Any] | None, Personal.NOTE]  # a command's context
 RawFrame = Annotated[str, Personal.FRAME]
+
+_NUMBER = re.compile(r"\+?\d(?:[\s().-]{0,2}\d){6,}", re.ASCII)
+"""Seven digits and more; what is shorter is an extension."""
+
+_Json = TypeVar("_Json")
+
+
+def masked(phone: str) -> str:
+    """Return a telephone number of which only the last two digits can be read."""
+    return f"***{phone[-2:]}" if len(phone) > 3 else "***"
+
+
+def without_phones(value: _Json) -> _Json:
+    """Return free text or JSON, of which nobody has said what it holds, without telephone numbers.
+
+    Every run of so many digits is taken for one.
+    """
+    return _without_phones(value)  # type: ignore[no-any-return]  # of the shape that it was
+
+
+def _without_phones(value: Any) -> Any:
+    match value:
+        case str():
+            return _NUMBER.sub(lambda found: masked(found[0]), value)
+        case int() | float() if not isinstance(value, bool) and abs(value) >= 10**6:
+            return masked(str(value))
+        case dict():
+            return {_without_phones(key): _without_phones(each) for key, each in value.items()}
+        case list():
+            return [_without_phones(each) for each in value]
+    return value

@@ -53,3 +53,16 @@ class Reply:
     sent_at: str | None
     replied_at: str
     context: GivenBack
+
+
+@dataclass(frozen=True, slots=True)
+class SealedReply:
+    """A reply in its final form: whoever asks again gets the same bytes.
+
+    `reason` says in a line why the command was not run, where it was not.
+    """
+
+    id: str
+    outcome: Outcome
+    reason: str
+    body: bytes

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from tests.faults.witness import Verdict
-from tests.integration.conftest import open_site, vhost_url
+from bridge.simulator import SimulatorOptions
+from tests.faults.witness import NAMES, Verdict
+from tests.integration.conftest import TACTIUM, open_site, vhost_url
 
 __all__ = ["open_site", "vhost_url"]
 
@@ -36,6 +39,12 @@ class Ledger:
         `noticed_seconds` from the fault until it is noticed.
         """
         _ROWS.append((self._fault, verdict, recovery_seconds, noticed_seconds))
+
+
+@pytest.fixture
+def default_tactium() -> SimulatorOptions:
+    """A Tactium that knows the agents whom the events are about, and answers for them."""
+    return replace(TACTIUM, agents=NAMES)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from bridge.sandbox import RabbitMQNode
 from tests.faults.conftest import Ledger
 from tests.faults.test_faults import SETTLING_SECONDS, SOAK, assert_nothing_lost
-from tests.faults.witness import Sender, judge, prepare, received
+from tests.faults.witness import Sender, judge, prepare, wait_for
 from tests.integration.program import environment_of, program, stopped
 from tests.integration.site import OpenSite, until
 
@@ -52,11 +52,7 @@ async def test_backlog(
             gathered_seconds = time.monotonic() - begin
             await rabbitmq.restart()
             begin = time.monotonic()
-
-            async def has_all() -> bool:
-                return await received(url) >= len(sender.sent)
-
-            await until(has_all, TIMEOUT_SECONDS)
+            await wait_for(url, len(sender.sent), TIMEOUT_SECONDS)
             drained_seconds = time.monotonic() - begin
             peak = peak_megabytes(process.pid)
             await stopped(process)

@@ -15,9 +15,9 @@ import pytest
 from bridge.sandbox import RabbitMQNode
 from tests.faults.conftest import Ledger
 from tests.faults.test_faults import assert_nothing_lost
-from tests.faults.witness import Sender, judge, prepare, received
+from tests.faults.witness import Sender, judge, prepare, wait_for
 from tests.integration.program import ended, environment_of, program, stopped
-from tests.integration.site import OpenSite, Site, until
+from tests.integration.site import OpenSite, Site
 
 DISK_BYTES = 24 * 1024 * 1024
 
@@ -75,11 +75,7 @@ async def test_a_full_disk(
             await asyncio.wait((sending,))
             await rabbitmq.start_app()
             await next_line(process, "journal_writable")
-
-            async def has_all() -> bool:
-                return await received(url) >= len(sender.sent)
-
-            await until(has_all)
+            await wait_for(url, len(sender.sent))
             await stopped(process)
         verdict = await judge(url, sender)
     ledger.note(verdict)

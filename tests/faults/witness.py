@@ -13,10 +13,13 @@ from aio_pika import connect
 from aio_pika.exceptions import AMQPError
 
 from bridge.simulator import Simulator
+from tests.integration.site import PATIENCE_SECONDS, until
 
-AGENTS = 50
+NAMES = tuple(f"agent{n}" for n in range(50))
 TURN_SECONDS = 0.1
 QUEUE = "witness"
+FIRST = 1_000
+"""The first number: a lower one is the answer to a question of the bridge's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +50,13 @@ class Sender:
 
     async def run(self) -> None:
         """Send until cancelled."""
-        number = 0
+        number = FIRST
         per_turn = round(self.per_second * TURN_SECONDS)
         while True:
             turn = range(number, number + per_turn)
             if self.tactium.administrators:
                 now = datetime.now(UTC)
-                names = [(f"agent{n % AGENTS}", n) for n in turn]
+                names = [(NAMES[n % len(NAMES)], n) for n in turn]
                 self.sent.update(dict.fromkeys(names, now))
                 begin = time.monotonic()
                 await self.tactium.say("".join(f"<{agent}><S><{n}>$" for agent, n in names))
@@ -73,15 +76,24 @@ async def prepare(url: str) -> None:
             await queue.bind(exchange, "#")
 
 
-async def received(url: str) -> int:
-    """Return how many messages lie in the queue; 0 while the broker is away."""
+async def received(url: str) -> int | None:
+    """Return how many messages lie in the queue, None while the broker is away."""
     try:
         async with asyncio.timeout(1), await connect(url) as connection:
             channel = await connection.channel()
             queue = await channel.declare_queue(QUEUE, passive=True)
             return queue.declaration_result.message_count or 0
     except (AMQPError, OSError, TimeoutError):
-        return 0
+        return None
+
+
+async def wait_for(url: str, count: int, timeout_seconds: float = PATIENCE_SECONDS) -> None:
+    """Wait until so many messages lie in the queue."""
+
+    async def are_there() -> bool:
+        return (await received(url) or 0) >= count
+
+    await until(are_there, timeout_seconds)
 
 
 async def judge(url: str, sender: Sender) -> Verdict:
@@ -106,7 +118,7 @@ async def judge(url: str, sender: Sender) -> Verdict:
                     ids[event["id"]] = hash(message.body)
                     if event["type"] == "tactium.bridge.gap":
                         gaps.append(event["data"])
-                    elif event["type"] == "tactium.agent.status":
+                    elif event["data"].get("code", 0) >= FIRST:
                         seen.setdefault(event["subject"], []).append(event["data"]["code"])
             except TimeoutError:
                 pass  # the queue is empty

@@ -32,13 +32,19 @@ async def vhost_url(rabbitmq: RabbitMQNode) -> str:
 
 
 @pytest.fixture
-def open_site(vhost_url: str, tmp_path: Path) -> OpenSite:
+def default_tactium() -> SimulatorOptions:
+    """The Tactium of a site that asks for no other."""
+    return TACTIUM
+
+
+@pytest.fixture
+def open_site(vhost_url: str, tmp_path: Path, default_tactium: SimulatorOptions) -> OpenSite:
     """Return what opens a site: Tactium and the broker are there, the bridge is not yet."""
 
     @asynccontextmanager
     async def opened(
         *,
-        tactium: SimulatorOptions = TACTIUM,
+        tactium: SimulatorOptions = default_tactium,
         link: Mapping[str, Any] = MappingProxyType({}),
         amqp: Mapping[str, Any] = MappingProxyType({}),
         commands: Mapping[str, Any] = MappingProxyType({}),

@@ -11,12 +11,15 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from bridge.core.correlator import Answer, Late
 from bridge.core.dispatcher import Dispatcher
-from bridge.core.ports import Delivery, Ear
+from bridge.core.policy import Policy, ReplyQueues
+from bridge.core.ports import Delivery, Ear, Remembered
+from bridge.core.runner import Runner
 from bridge.messages.commands import WireCommand
 from bridge.messages.events import Event
 from bridge.messages.notices import CommandEnded
-from bridge.messages.replies import Reply
+from bridge.messages.replies import SealedReply
 from bridge.settings import CommandsSettings
 from bridge.wire.frame import Decoder, Frame
 from bridge.wire.grammar import Speller, understand
@@ -32,6 +35,7 @@ class ScriptedLink:
     def __init__(self) -> None:
         self.written: list[bytes] = []
         self.faults: deque[Fault] = deque()
+        self.distrusted: list[str] = []
         self._speller = Speller("cp1252", ZoneInfo("America/Fortaleza"))
 
     async def run(self, ear: Ear) -> None:
@@ -47,33 +51,97 @@ class ScriptedLink:
             await self.faults.popleft()()
         self.written.append(frame)
 
+    def distrust(self, reason: str) -> None:
+        """Note that it is given up; the test lets it come down."""
+        self.distrusted.append(reason)
+
+
+class ScriptedLog:
+    """Keeps in memory what the journal keeps on disk; `fault` is raised by the next `end`."""
+
+    def __init__(self) -> None:
+        self.known: dict[bytes, Remembered] = {}
+        self.traces: list[CommandEnded] = []
+        self.forgot_at: datetime | None = None
+        self.fault: Exception | None = None
+        self.steps: list[str] = []
+
+    async def recall(self, identity: bytes) -> Remembered | None:
+        """Return what is known of a command."""
+        return self.known.get(identity)
+
+    async def begin(self, identity: bytes, digest: bytes, _at: datetime) -> None:
+        """Note that a command's bytes go out."""
+        self.steps.append("begun")
+        self.known[identity] = Remembered(digest, begun=True, reply=None)
+
+    async def end(
+        self,
+        trace: CommandEnded,
+        _at: datetime,
+        *,
+        identity: bytes | None,
+        digest: bytes,
+        reply: SealedReply,
+    ) -> None:
+        """Keep the trace of a command and its reply."""
+        fault, self.fault = self.fault, None
+        if fault is not None:
+            raise fault
+        self.traces.append(trace)
+        if identity is not None:
+            begun = identity in self.known
+            self.known[identity] = Remembered(digest, begun=begun, reply=reply)
+
+
+class Answered:
+    """A reply as its requester reads it."""
+
+    def __init__(self, reply: SealedReply) -> None:
+        self.body = reply.body
+        said = json.loads(reply.body)
+        self.id: str = said["id"]
+        self.command: str | None = said["command"]
+        self.agent: str | None = said["agent"]
+        self.outcome: str = said["outcome"]
+        self.data: Any = said["data"]
+        self.error: dict[str, Any] | None = said["error"]
+        self.raw: str | None = said["raw"]
+        self.received_at: str = said["received_at"]
+        self.sent_at: str | None = said["sent_at"]
+        self.replied_at: str = said["replied_at"]
+        self.context: dict[str, Any] | None = said["context"]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Letter(Delivery):
-    """One command message; `replies` is what came back."""
+    """One command message; `replies` is what came back, None where it was let go unanswered."""
 
-    replies: list[Reply] = field(default_factory=list)
+    replies: list[Answered | None] = field(default_factory=list)
 
-    async def conclude(self, reply: Reply) -> None:
+    async def conclude(self, reply: SealedReply, *, unanswered: bool = False) -> None:
         """Keep the reply."""
-        self.replies.append(reply)
+        self.replies.append(None if unanswered else Answered(reply))
 
-    async def reply(self) -> Reply:
+    async def reply(self) -> Answered:
         """Wait for the one reply."""
         await until(lambda: bool(self.replies))
         (reply,) = self.replies
+        assert reply is not None
         return reply
 
 
-def letter(
+def letter(  # noqa: PLR0913 - a message has that many properties
     command: dict[str, Any] | bytes,
     *,
     message_id: str | None = None,
     reply_to: str | None = "mailbox",
     correlation_id: str | None = None,
+    user: str | None = "crm",
     expiration_seconds: float | None = None,
     redelivered: bool = False,
     failed: str | None = None,
+    sent_at: datetime | None = None,
 ) -> Letter:
     return Letter(
         body=command if isinstance(command, bytes) else json.dumps(command).encode(),
@@ -81,7 +149,9 @@ def letter(
         message_id=message_id,
         correlation_id=correlation_id,
         reply_to=reply_to,
-        user="crm",
+        user=user,
+        trace={},
+        sent_at=sent_at,
         expiration_seconds=expiration_seconds,
         redelivered=redelivered,
         failed=failed,
@@ -92,20 +162,46 @@ def letter(
 class Desk:
     """A dispatcher between the two, its link up."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *, mask: bool = True, **settings: Any) -> None:
         self.link = ScriptedLink()
+        self.log = ScriptedLog()
         self.published: list[Event] = []
-        self.audited: list[CommandEnded] = []
-        self.audit_fault: Exception | None = None
+        self.late: list[Late] = []
+        self.heard_of: set[str] = set()
         self.asked_for: list[str | None] = []
-        self.dispatcher = Dispatcher(
+        self.known = ["jose"]
+        self.open(mask=mask, **settings)
+
+    def open(self, *, mask: bool = True, **settings: Any) -> None:
+        """Begin anew, as after a restart: only the link and the log are the same."""
+        given = CommandsSettings.model_validate(settings)
+
+        def clock() -> datetime:
+            return datetime.now(UTC)
+
+        self.runner = Runner(
             link=self.link,
-            settings=CommandsSettings.model_validate(settings),
-            clock=lambda: datetime.now(UTC),
-            known=self._known,
-            audit=self._audit,
+            command_log=self.log,
+            settings=given,
+            clock=clock,
+            heard_of=lambda agent: agent in self.heard_of,
         )
-        self.dispatcher.link_up()
+        self.dispatcher = Dispatcher(
+            runner=self.runner,
+            command_log=self.log,
+            policy=Policy(given.policy),
+            reply_queues=ReplyQueues(given.reply_to_pattern, ["tactium.commands"]),
+            settings=given,
+            mask=mask,
+            clock=clock,
+            known=self._known,
+        )
+        self.runner.link_up()
+
+    @property
+    def audited(self) -> list[CommandEnded]:
+        """The audit trail."""
+        return self.log.traces
 
     def post(self, command: dict[str, Any] | bytes, **properties: Any) -> Letter:
         """Deliver one command."""
@@ -123,20 +219,17 @@ class Desk:
         (frame,) = Decoder().feed(text.encode())
         assert isinstance(frame, Frame)
         heard = understand(frame)
-        answer = self.dispatcher.hear(heard)
-        if answer is not None:
+        self.heard_of.add(heard.agent)
+        meaning = self.runner.hear(heard)
+        if isinstance(meaning, Late):
+            self.late.append(meaning)
+        if isinstance(meaning, Answer):
             self.published += [heard] if isinstance(heard, Event) else []
-            self.dispatcher.resolve(answer, heard, self.published)
+            self.runner.resolve(meaning, heard, self.published)
 
     def _known(self, agent: str | None) -> list[dict[str, Any]]:
         self.asked_for.append(agent)
-        return [{"agent": agent or "jose"}]
-
-    async def _audit(self, notice: CommandEnded, _at: datetime) -> None:
-        fault, self.audit_fault = self.audit_fault, None
-        if fault is not None:
-            raise fault
-        self.audited.append(notice)
+        return [{"agent": name} for name in ([agent] if agent else self.known)]
 
 
 async def until(holds: Callable[[], bool]) -> None:

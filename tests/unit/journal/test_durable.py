@@ -18,12 +18,16 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from bridge.core.ports import Remembered
 from bridge.errors import JournalBusy
-from bridge.journal import durable, store
+from bridge.journal import durable, recent, store
+from bridge.journal.commands import Memory
 from bridge.journal.durable import DurableJournal
 from bridge.journal.store import Store
 from bridge.messages.envelope import Envelope, Sealed
 from bridge.messages.events import AgentStatus
+from bridge.messages.notices import CommandEnded
+from bridge.messages.replies import Outcome, SealedReply
 from bridge.settings import JournalSettings
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -38,6 +42,7 @@ def journal_in(folder: Path, **settings: Any) -> DurableJournal:
     ids = count(1)
     return DurableJournal(
         JournalSettings(path=folder / "bridge.db", **settings),
+        memory=Memory(timedelta(days=1), 1_000),
         envelope_of=lambda journal_id: Envelope(site="main", journal_id=journal_id),
         new_id=lambda: f"J{next(ids)}",
         clock=lambda: datetime.now(UTC),
@@ -138,7 +143,7 @@ async def test_a_reader_far_behind_reads_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory keeps only the latest; from the first to the last everything comes, in order."""
-    monkeypatch.setattr(durable, "MOST_RECENT_BYTES", 4_000)
+    monkeypatch.setattr(recent, "MOST_BYTES", 4_000)
     async with running(journal_in(tmp_path)) as journal:
         for n in range(200):
             await journal.append([status(n)], START)
@@ -312,6 +317,52 @@ async def test_a_corrupt_file_is_set_aside(tmp_path: Path) -> None:
     assert line["event"] == "journal_corrupt"
     with open(line["set_aside"], "rb") as kept:  # noqa: ASYNC230, PTH123 - a small local file
         assert kept.read().startswith(b"this is no database")
+
+
+TRACE = CommandEnded("7", "pause", "ana", "crm", "ok", None, 0.1, None, None)
+REPLY = SealedReply("7", Outcome.OK, "", b"{}")
+
+
+async def test_commands_are_remembered_over_a_restart(tmp_path: Path) -> None:
+    """First as begun, then with the first reply; its trace is published with it."""
+    async with running(journal_in(tmp_path)) as journal:
+        assert await journal.recall(b"7") is None
+        await journal.begin(b"7", b"body", START)
+        assert await journal.recall(b"7") == Remembered(b"body", begun=True, reply=None)
+    async with running(journal_in(tmp_path)) as journal:
+        assert await journal.recall(b"7") == Remembered(b"body", begun=True, reply=None)
+        await journal.end(TRACE, START, identity=b"7", digest=b"body", reply=REPLY)
+        (message,) = await read(journal, 0)
+        assert message.type == "tactium.bridge.command.ok"
+    async with running(journal_in(tmp_path)) as journal:
+        assert await journal.recall(b"7") == Remembered(b"body", begun=True, reply=REPLY)
+        assert journal.forgot_at is None
+
+
+async def test_a_command_that_nobody_waits_for_any_more_is_not_noted(tmp_path: Path) -> None:
+    """Its deadline passed while the disk took nothing: it was never begun."""
+    journal = journal_in(tmp_path)
+    journal.open()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await journal.begin(b"7", b"body", START)
+    writing = asyncio.create_task(journal.run())
+    await journal.begin(b"8", b"body", START)
+    assert await journal.recall(b"7") is None
+    assert await journal.recall(b"8") is not None
+    writing.cancel()
+    await asyncio.wait((writing,))
+    await journal.close()
+
+
+async def test_a_journal_set_aside_has_forgotten(tmp_path: Path) -> None:
+    """Who asks for a command that may have been in it must not be told that it never was."""
+    (tmp_path / "bridge.db").write_bytes(b"this is no database" * 100)
+    async with running(journal_in(tmp_path)) as journal:
+        assert journal.forgot_at is not None
+        await journal.begin(b"7", b"body", START)
+    async with running(journal_in(tmp_path)) as journal:
+        assert journal.forgot_at is not None
 
 
 async def test_a_journal_in_use_is_refused(tmp_path: Path) -> None:

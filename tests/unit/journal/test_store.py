@@ -12,11 +12,15 @@ from pathlib import Path
 import pytest
 
 from bridge.errors import JournalBusy, JournalCorrupt, JournalUnwritable
-from bridge.journal.store import Dropped, Reader, Store
+from bridge.journal.commands import SWEEP_EVERY, Begun, Memory
+from bridge.journal.reader import Reader
+from bridge.journal.sqlite import SQL
+from bridge.journal.store import Dropped, Store
 from bridge.messages.envelope import Sealed
 
 START = datetime(2026, 11, 22, 12, 0, 0, 123456, UTC)
 NO_LIMIT = 1 << 62
+MEMORY = Memory(timedelta(days=1), 1_000)
 
 
 def message(sequence: int, size: int = 100) -> Sealed:
@@ -27,7 +31,7 @@ def message(sequence: int, size: int = 100) -> Sealed:
 
 
 def open_store(folder: Path) -> Store:
-    return Store(folder / "bridge.db", "process", "J")
+    return Store(folder / "bridge.db", "process", "J", MEMORY)
 
 
 def commit(store: Store, *sequences: int, settled: int = 0, limit: int = NO_LIMIT) -> None:
@@ -42,7 +46,7 @@ def test_what_is_committed_is_there_after_a_restart(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     commit(store, 1, 2, 3)
     store.close()
-    again = Store(tmp_path / "bridge.db", "power", "another")
+    again = Store(tmp_path / "bridge.db", "power", "another", MEMORY)
     assert (again.state.journal_id, again.state.sequence) == ("J", 3)
     assert (again.messages, again.bytes, again.first) == (3, 300, 1)
     reader = Reader(again.path)
@@ -112,11 +116,46 @@ def test_a_commit_is_whole_or_nothing(tmp_path: Path, step: str) -> None:
     again.close()
 
 
+def test_a_journal_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    """What it held is there, and commands can be noted in it."""
+    database = sqlite3.connect(tmp_path / "bridge.db")
+    database.executescript((SQL / "schema.1.sql").read_text())
+    database.execute("PRAGMA user_version = 1")
+    database.execute("INSERT INTO state (journal_id, sequence, dropped) VALUES ('old', 7, 0)")
+    database.commit()
+    database.close()
+    store = open_store(tmp_path)
+    assert (store.state.journal_id, store.state.sequence) == ("old", 7)
+    store.commit([], 0, store.state, NO_LIMIT, [Begun(b"7", b"body", START)])
+    store.close()
+
+
+def test_commands_are_bounded_in_age_and_number(tmp_path: Path) -> None:
+    """The old ones go; past the number the oldest do, and it is known since when they may."""
+    store = Store(tmp_path / "bridge.db", "process", "J", Memory(timedelta(hours=1), 300))
+    reader = Reader(store.path)
+    notes = [Begun(b"%d" % n, b"", START + timedelta(seconds=n)) for n in range(1_000)]
+    for note in notes:
+        store.commit([], 0, store.state, NO_LIMIT, [note])
+    known = [n for n in range(1_000) if reader.recall(b"%d" % n)]
+    assert known == list(range(known[0], 1_000))
+    assert 300 <= len(known) <= 300 + SWEEP_EVERY
+    assert store.state.forgot_at == START + timedelta(seconds=known[0] - 1)
+    for n in range(SWEEP_EVERY):
+        late = Begun(b"late%d" % n, b"", START + timedelta(days=1))
+        store.commit([], 0, store.state, NO_LIMIT, [late])
+    assert not [n for n in range(1_000) if reader.recall(b"%d" % n)]
+    reader.close()
+    store.close()
+
+
 def test_two_bridges_do_not_share_a_journal(tmp_path: Path) -> None:
     """The second is told which process has it; the lock ends with its owner, however it ends."""
     code = (
-        "import sys, time; from pathlib import Path; from bridge.journal.store import Store\n"
-        "store = Store(Path(sys.argv[1]), 'process', 'J'); print('open', flush=True)\n"
+        "import sys, time; from datetime import timedelta; from pathlib import Path\n"
+        "from bridge.journal.commands import Memory; from bridge.journal.store import Store\n"
+        "memory = Memory(timedelta(days=1), 1000)\n"
+        "store = Store(Path(sys.argv[1]), 'process', 'J', memory); print('open', flush=True)\n"
         "time.sleep(60)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "bridge.db")]
@@ -145,7 +184,7 @@ def test_a_corrupt_file_is_told_from_one_that_cannot_be_written(
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     """The message says which file, and why not."""
     with pytest.raises(JournalUnwritable, match="No such file or directory"):
-        Store(tmp_path / "nowhere" / "bridge.db", "power", "J")
+        Store(tmp_path / "nowhere" / "bridge.db", "power", "J", MEMORY)
 
 
 def test_a_newer_journal_is_left_alone(tmp_path: Path) -> None:
@@ -166,7 +205,7 @@ def test_durability_is_sqlites_synchronous(
     tmp_path: Path, durability: str, synchronous: int
 ) -> None:
     """`power` is FULL and survives a power cut; `process` is NORMAL and survives a kill."""
-    store = Store(tmp_path / "bridge.db", durability, "J")  # type: ignore[arg-type]
+    store = Store(tmp_path / "bridge.db", durability, "J", MEMORY)  # type: ignore[arg-type]
     (mode,) = store._database.execute("PRAGMA journal_mode").fetchone()
     (level,) = store._database.execute("PRAGMA synchronous").fetchone()
     store.close()

@@ -30,6 +30,7 @@ HARMLESS = {
     "user": "a login at the broker",
     "call_id": "the bridge's own",
     "id": "the requester's own",
+    "command_id": "the requester's own",
     "correlation_id": "the requester's own",
     "dial_item_id": "the dialer's own number for the item",
     "code": "of a pause, as the supervisors number them",

@@ -2,10 +2,11 @@
 INSERT INTO state (journal_id, sequence, dropped) VALUES (?, 0, 0)
 
 -- name: read_state
-SELECT journal_id, sequence, heard_at, dropped, dropped_from, dropped_to FROM state
+SELECT journal_id, sequence, heard_at, dropped, dropped_from, dropped_to, forgot_at FROM state
 
 -- name: write_state
-UPDATE state SET sequence = ?, heard_at = ?, dropped = ?, dropped_from = ?, dropped_to = ?
+UPDATE state
+SET sequence = ?, heard_at = ?, dropped = ?, dropped_from = ?, dropped_to = ?, forgot_at = ?
 
 -- name: measure_all
 SELECT count(*), coalesce(sum(length(body)), 0) FROM messages

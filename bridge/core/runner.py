@@ -1,0 +1,229 @@
+"""One command over the link: when it may go out, and what comes of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import structlog
+
+from bridge.core.correlator import Answer, Correlator, Late, State
+from bridge.core.ports import Clock, CommandLog, Link
+from bridge.core.results import Result, answered, expired, timed_out, unavailable, uncertain
+from bridge.errors import JournalError, LinkDown
+from bridge.messages.commands import GetCurrentCall, GetStatus, MakeCall, WireCommand
+from bridge.messages.events import BUSY, Event, Heard
+from bridge.messages.replies import Outcome
+from bridge.settings import CommandsSettings
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """One command for Tactium. Without an `identity` it cannot be told when it comes again."""
+
+    id: str
+    agent: str
+    command: WireCommand
+    frame: bytes
+    identity: bytes | None
+    digest: bytes
+    deadline: datetime
+
+
+class Runner:
+    """Runs commands, at most one at a time for an agent: whoever calls sees to that.
+
+    `heard_of` says whether Tactium has said anything of an agent since the link is up.
+    """
+
+    def __init__(
+        self,
+        *,
+        link: Link,
+        command_log: CommandLog,
+        settings: CommandsSettings,
+        clock: Clock,
+        heard_of: Callable[[str], bool],
+    ) -> None:
+        self._link = link
+        self._log = command_log
+        self._settings = settings
+        self._clock = clock
+        self._heard_of = heard_of
+        self._correlator = Correlator()
+        self._awaited: dict[str, asyncio.Future[Result | None]] = {}
+        self._link_is_up = asyncio.Event()
+        self._frames = 0
+        self._stopping = False
+
+    def __repr__(self) -> str:
+        return f"<Runner: {len(self._awaited)} answers awaited, {self._correlator}>"
+
+    def spell(self, command: WireCommand) -> bytes:
+        """Return the frame of a command. Raises `InvalidCommand`."""
+        return self._link.spell(command)
+
+    def hear(self, heard: Heard) -> Answer | Late | None:
+        """Return what a frame means for a command; an answer is then to be `resolve`d."""
+        self._frames += 1
+        return self._correlator.hear(heard)
+
+    def resolve(self, answer: Answer, heard: Heard, published: Sequence[Event]) -> None:
+        """Hand an answer to the command that waits for it.
+
+        `published` is what became of the frame, so that the reply shows a call
+        exactly as its event does.
+        """
+        self._settle(heard.agent, answered(answer.outcome, heard, published))
+
+    def link_up(self) -> None:
+        """Let the commands go on that wait for the link."""
+        self._link_is_up.set()
+
+    def link_down(self) -> None:
+        """Hold what is not written; what is written and not answered has lost its answer."""
+        self._link_is_up.clear()
+        self._correlator.reset()
+        for agent in list(self._awaited):
+            self._settle(agent, None)
+
+    def stop(self) -> None:
+        """Wait for no answer any longer, and begin nothing again."""
+        self._stopping = True
+        for agent in list(self._awaited):
+            self._settle(agent, None)
+
+    async def run(self, errand: Errand, on_begun: Callable[[], None]) -> Result | None:
+        """Write a command when it may go out, and return how it ended.
+
+        `on_begun` is called when its bytes may have gone out from now on. None
+        where a stop gives it back, to be run by the next bridge.
+        """
+        is_noted = False
+        while True:
+            refusal = await self._wait_for_link(errand.deadline)
+            if refusal is not None:
+                return refusal
+            if self._correlator.state(errand.agent) is State.LATE:
+                await self._fence(errand)
+                continue
+            if not is_noted:
+                refusal = await self._note(errand)
+                if refusal is not None:
+                    return refusal
+                is_noted = True
+                continue  # writing it down took a moment: all may be different now
+            on_begun()
+            sent_at = self._clock()
+            try:
+                result = await self._ask(errand)
+            except LinkDown:  # found out before the link itself has said so
+                self._link_is_up.clear()
+                continue
+            if result is not None:
+                return replace(result, sent_at=sent_at)
+            if errand.command.changes_something:
+                return uncertain("the connection to Tactium was lost before it answered", sent_at)
+            if self._stopping:
+                return None
+
+    async def _wait_for_link(self, deadline: datetime) -> Result | None:
+        """Wait until Tactium can be written to; return the refusal where time is over."""
+        left = (deadline - self._clock()).total_seconds()
+        if left > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._link_is_up.wait()
+                return None
+        if self._link_is_up.is_set():
+            return expired("its deadline passed before its turn came")
+        return unavailable("the link to Tactium was down until the command's deadline")
+
+    async def _note(self, errand: Errand) -> Result | None:
+        """Note in the journal that it is begun, before its bytes go out.
+
+        What changes nothing may be asked again, and what has no identity could
+        not be found again: neither is noted.
+        """
+        if errand.identity is None or not errand.command.changes_something:
+            return None
+        left = (errand.deadline - self._clock()).total_seconds()
+        try:
+            async with asyncio.timeout(left):
+                await self._log.begin(errand.identity, errand.digest, self._clock())
+        except (TimeoutError, JournalError):
+            return unavailable("the journal could not be written, so it was not begun")
+        return None
+
+    async def _ask(self, errand: Errand) -> Result | None:
+        """Write a command and return what comes of it, None where the link is lost."""
+        agent, command = errand.agent, errand.command
+        self._correlator.send(agent, command, errand.id)
+        seconds = self._settings.timeout_seconds
+        if isinstance(command, MakeCall):
+            seconds = self._settings.make_call_window_seconds
+        is_answered, result = await self._exchange(agent, errand.frame, seconds)
+        if is_answered:
+            return result
+        self._correlator.give_up(agent)
+        if isinstance(command, MakeCall):  # the manual promises no answer (§4.9)
+            return Result(Outcome.SENT)
+        if isinstance(command, GetCurrentCall):
+            status = await self._fence(errand)
+            if status is not None and status.data["code"] != BUSY:  # no call: nothing to tell
+                return Result(Outcome.OK, raw=status.raw)
+        return timed_out(seconds)
+
+    async def _fence(self, errand: Errand) -> Result | None:
+        """Ask a late agent's status and return it; what comes before it belongs to the past.
+
+        None where it does not come. The link is not to be trusted then: it is
+        given up, unless Tactium talks of others and never did of this agent.
+        """
+        agent = errand.agent
+        frame = self._link.spell(GetStatus(agent=errand.command.agent))
+        frames = self._frames
+        self._correlator.fence(agent)
+        try:
+            is_answered, result = await self._exchange(agent, frame, self._settings.timeout_seconds)
+        except LinkDown:
+            self._link_is_up.clear()
+            return None
+        if is_answered:
+            return result
+        self._correlator.give_up(agent)
+        if self._heard_of(agent) or self._frames == frames:
+            log.warning("fence_unanswered", agent=agent, todo="the link is made anew")
+            self._link_is_up.clear()
+            self._link.distrust("Tactium did not answer a status query that followed a timeout")
+        return None
+
+    async def _exchange(
+        self, agent: str, frame: bytes, seconds: float
+    ) -> tuple[bool, Result | None]:
+        """Write a frame and wait for what answers it; return whether anything did.
+
+        The answer is None where the link was lost. Raises `LinkDown` where nothing
+        was written.
+        """
+        answer: asyncio.Future[Result | None] = asyncio.get_running_loop().create_future()
+        self._awaited[agent] = answer
+        try:
+            await self._link.send(frame)
+            await asyncio.wait((answer,), timeout=seconds)
+        except BaseException:
+            self._correlator.reset(agent)
+            raise
+        finally:
+            del self._awaited[agent]
+        return (True, answer.result()) if answer.done() else (False, None)
+
+    def _settle(self, agent: str, result: Result | None) -> None:
+        answer = self._awaited.get(agent)
+        if answer is not None and not answer.done():
+            answer.set_result(result)

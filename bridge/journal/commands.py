@@ -1,0 +1,108 @@
+"""Which commands were begun and how they ended, for those that come again; in the journal's file.
+
+A command is noted as begun before its bytes go out, and its reply before it is
+sent. What is kept is bounded in age and in number. Those that never were begun go
+first: to run one of them is no harm.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from bridge.core.ports import Remembered
+from bridge.journal.sqlite import moment, number, queries
+from bridge.messages.replies import Outcome, SealedReply
+
+_QUERIES = queries("commands")
+SWEEP_EVERY = 256
+"""After how many notes it is looked for what can be forgotten."""
+
+MOST_FORGOTTEN = 1_024
+"""How many are forgotten in one transaction: more than come in the time between."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """For how long a command is remembered, and how many are."""
+
+    keep: timedelta
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A command whose bytes may have gone out from this moment on."""
+
+    identity: bytes
+    digest: bytes
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A command that has its reply."""
+
+    identity: bytes
+    digest: bytes
+    at: datetime
+    reply: SealedReply
+
+
+Note = Begun | Ended
+
+
+class Commands:
+    """The notes, written within a transaction of the journal's."""
+
+    def __init__(self, database: sqlite3.Connection, memory: Memory) -> None:
+        self._database = database
+        self._memory = memory
+        self._unswept = 0
+
+    def __repr__(self) -> str:
+        return f"<Commands: kept for {self._memory.keep}, {self._memory.most} at most>"
+
+    def write(self, notes: Sequence[Note]) -> datetime | None:
+        """Keep the notes, the first answer to each, and now and then forget the oldest.
+
+        Returns the moment of the latest that was begun and had to go although it
+        was not old enough, None where there was none.
+        """
+        for note in notes:
+            known = (note.identity, note.digest, number(note.at))
+            if isinstance(note, Begun):
+                self._execute("begin", *known)
+            else:
+                reply = note.reply
+                self._execute("end", *known, reply.id, reply.outcome, reply.reason, reply.body)
+        self._unswept += len(notes)
+        if self._unswept < SWEEP_EVERY:
+            return None
+        self._unswept = 0
+        return self._sweep(notes[-1].at)
+
+    def _sweep(self, now: datetime) -> datetime | None:
+        self._execute("forget_old", number(now - self._memory.keep), MOST_FORGOTTEN)
+        (count,) = self._execute("count").fetchone()
+        surplus = min(count - self._memory.most, MOST_FORGOTTEN)
+        if surplus <= 0:
+            return None
+        (latest,) = self._execute("latest_begun_of_surplus", surplus).fetchone()
+        self._execute("forget_surplus", surplus)
+        return moment(latest) if latest is not None else None
+
+    def _execute(self, name: str, *values: object) -> sqlite3.Cursor:
+        return self._database.execute(_QUERIES[name], values)
+
+
+def recall(database: sqlite3.Connection, identity: bytes) -> Remembered | None:
+    """Return what is known of a command, None where it was never begun and never answered."""
+    row = database.execute(_QUERIES["recall"], (identity,)).fetchone()
+    if row is None:
+        return None
+    digest, begun, reply_id, outcome, reason, body = row
+    reply = None if body is None else SealedReply(reply_id, Outcome(outcome), reason, body)
+    return Remembered(digest, bool(begun), reply)

@@ -1,0 +1,25 @@
+-- name: count
+SELECT count(*) FROM commands
+
+-- name: begin
+INSERT INTO commands (identity, digest, at, begun) VALUES (?, ?, ?, 1)
+ON CONFLICT (identity) DO UPDATE SET at = excluded.at, begun = 1
+
+-- name: end
+INSERT INTO commands (identity, digest, at, begun, id, outcome, reason, reply)
+VALUES (?, ?, ?, 0, ?, ?, ?, ?)
+ON CONFLICT (identity) DO UPDATE
+SET id = excluded.id, outcome = excluded.outcome, reason = excluded.reason, reply = excluded.reply
+WHERE reply IS NULL
+
+-- name: recall
+SELECT digest, begun, id, outcome, reason, reply FROM commands WHERE identity = ?
+
+-- name: forget_old
+DELETE FROM commands WHERE rowid IN (SELECT rowid FROM commands WHERE at < ? LIMIT ?)
+
+-- name: latest_begun_of_surplus
+SELECT max(at) FROM (SELECT begun, at FROM commands ORDER BY begun, at LIMIT ?) WHERE begun
+
+-- name: forget_surplus
+DELETE FROM commands WHERE rowid IN (SELECT rowid FROM commands ORDER BY begun, at LIMIT ?)
