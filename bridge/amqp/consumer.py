@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import structlog
@@ -20,6 +20,7 @@ from bridge.amqp.topology import Topology
 from bridge.backoff import delays
 from bridge.core.ports import Delivery
 from bridge.errors import BrokerDown, Unconfirmed
+from bridge.messages.commands import MAX_BODY_BYTES
 from bridge.messages.replies import SealedReply
 from bridge.settings import AmqpSettings
 
@@ -153,6 +154,8 @@ class Consumer:
 
     def _delivered(self, message: DeliveredMessage, *, failed: bool) -> _Delivered:
         properties = message.header.properties
+        # What is too large is refused whatever it says: no need to hold all of it.
+        message = replace(message, body=message.body[: MAX_BODY_BYTES + 1])
         return _Delivered(
             body=message.body,
             content_type=properties.content_type,

@@ -79,10 +79,14 @@ class Outbox:
     async def bury(self, message: DeliveredMessage, reply: SealedReply) -> None:
         """Keep a command that was not run, as it came, with what became of it.
 
+        A body over the limit was cut when it came; the header `body_bytes` says
+        how long it was.
+
         Raises `BrokerDown` where there is no connection, `Unconfirmed` where it
         may not have arrived.
         """
         properties = message.header.properties
+        sent_bytes = message.header.body_size
         buried = Basic.Properties(
             content_type=properties.content_type,
             content_encoding=properties.content_encoding,
@@ -90,6 +94,7 @@ class Outbox:
                 **writable(properties.headers or {}),
                 "outcome": str(reply.outcome),
                 "reason": reply.reason[:MOST_REASON_CHARACTERS],
+                **({"body_bytes": sent_bytes} if sent_bytes > len(message.body) else {}),
                 # only the user itself may send the property of that name
                 **({"user_id": properties.user_id} if properties.user_id else {}),
             },

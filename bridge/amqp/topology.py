@@ -19,6 +19,7 @@ that it held, so the limit is well above one.
 """
 
 MOST_DEAD = 100_000
+MOST_DEAD_BYTES = 1024**3
 DEAD_FOR_MILLISECONDS = 7 * 24 * 3600 * 1000
 MOST_UNANSWERED = 100_000
 
@@ -61,7 +62,11 @@ class Topology:
         dead = await self._queue(
             channel,
             self.dead,
-            {"x-max-length": MOST_DEAD, "x-message-ttl": DEAD_FOR_MILLISECONDS},
+            {
+                "x-max-length": MOST_DEAD,
+                "x-max-length-bytes": MOST_DEAD_BYTES,
+                "x-message-ttl": DEAD_FOR_MILLISECONDS,
+            },
         )
         await dead.bind(self.dead)
         given_up = await self._queue(

@@ -224,7 +224,7 @@ def parse(body: bytes, content_type: str | None = None) -> Command:
     if media_type != "application/json":
         raise InvalidCommand([Flaw("content_type", "must be application/json")])
     if len(body) > MAX_BODY_BYTES:
-        reason = f"is {len(body)} bytes, at most {MAX_BODY_BYTES} are allowed"
+        reason = f"is over {MAX_BODY_BYTES} bytes"
         raise InvalidCommand([Flaw("body", reason)])
     fields = _read_object(body)
     try:

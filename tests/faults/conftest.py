@@ -55,7 +55,7 @@ def ledger(request: pytest.FixtureRequest) -> Ledger:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the table."""
-    if not _ROWS:
+    if not (_ROWS or _REMARKS):
         return
     terminalreporter.section("faults")
     columns = ("sent", "received", "repeated", "lost", "in no gap", "gaps", "noticed", "recovery")

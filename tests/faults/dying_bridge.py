@@ -9,22 +9,24 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from bridge.amqp.outbox import Outbox
 from bridge.amqp.publisher import Publisher
 from bridge.cli import main
 from bridge.journal.durable import DurableJournal
 from bridge.journal.store import Store
+from bridge.links.tcp import TcpLink
 
 ROUNDS_BEFORE = 20
-"""How often the step is passed unharmed, so that there is something to lose."""
+"""How often a step of the events' is passed unharmed, so that there is something to lose."""
 
-passed = 0
+rounds_left = 0
 
 
 def die() -> None:
     """Die as from `kill -9`, but not the first times."""
-    global passed  # noqa: PLW0603 - a counter of this one process
-    passed += 1
-    if passed > ROUNDS_BEFORE:
+    global rounds_left  # noqa: PLW0603 - a counter of this one process
+    rounds_left -= 1
+    if rounds_left < 0:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -47,6 +49,18 @@ def after(owner: type, name: str) -> None:
         result = original(*arguments, **named)
         die()
         return result
+
+    setattr(owner, name, dying)
+
+
+def after_awaiting(owner: type, name: str, *, at_once: bool = False) -> None:
+    """Die when this method has done its work, or when it has only just begun to wait."""
+    original: Callable[..., Any] = getattr(owner, name)
+
+    async def dying(*arguments: Any, **named: Any) -> None:
+        working = asyncio.ensure_future(original(*arguments, **named))
+        await asyncio.wait((working,), timeout=0.001 if at_once else None)
+        die()
 
     setattr(owner, name, dying)
 
@@ -75,7 +89,20 @@ STEPS: dict[str, Callable[[], None]] = {
     "settled, not written": lambda: after(DurableJournal, "settle"),
 }
 
+COMMAND_STEPS: dict[str, Callable[[], None]] = {
+    "command delivered": lambda: before(DurableJournal, "recall"),
+    "command looked up": lambda: after_awaiting(DurableJournal, "recall"),
+    "command begun": lambda: after_awaiting(DurableJournal, "begin"),
+    "command written": lambda: after_awaiting(TcpLink, "send"),
+    "command answered": lambda: before(DurableJournal, "end"),
+    "reply kept": lambda: after_awaiting(DurableJournal, "end"),
+    "reply sent": lambda: after_awaiting(Outbox, "reply", at_once=True),
+    "reply confirmed": lambda: after_awaiting(Outbox, "reply"),
+}
+
 if __name__ == "__main__":
-    STEPS[sys.argv.pop(1)]()
+    step = sys.argv.pop(1)
+    rounds_left = ROUNDS_BEFORE if step in STEPS else 0
+    (STEPS | COMMAND_STEPS)[step]()
     sys.argv[1:] = ["run"]
     main()

@@ -409,6 +409,93 @@ async def test_a_failure_of_the_trail_costs_no_reply() -> None:
     assert (await posted.reply()).outcome == Outcome.OK
 
 
+EACH = [
+    ({"command": "logon"}, b"<jose><L><ON>$", OK),
+    ({"command": "logoff"}, b"<jose><L><OFF>$", OK),
+    ({"command": "pause", "code": "1"}, PAUSE_FRAME, OK),
+    ({"command": "resume"}, RESUME_FRAME, OK),
+    ({"command": "end_wrap_up"}, b"<jose><POS><OFF>$", OK),
+    ({"command": "get_status"}, GET_STATUS_FRAME, "<jose><S><1>$"),
+    (
+        {"command": "schedule_callback", "at": "2010-08-17T15:00"},
+        b"<jose><TR><17/08/2010 15:00><><>$",
+        OK,
+    ),
+    ({"command": "set_disposition", "disposition": "fax"}, b"<jose><C><S><Fax>$", OK),
+    ({"command": "make_call", "phone": "40050500"}, b"<jose><A><><40050500><>$", OK),
+    ({"command": "hang_up"}, b"<jose><D>$", "<jose><EndCall>$"),
+    ({"command": "get_current_call"}, b"<jose><AC>$", "<jose><A><1><0><9><0><7017><><><>$"),
+]
+"""Each command of the manual's §4, its frame and its documented answer."""
+
+
+def by_name(value: object) -> str | None:
+    return str(value["command"]) if isinstance(value, dict) else None
+
+
+@pytest.mark.parametrize(("command", "frame", "answer"), EACH, ids=by_name)
+@pytest.mark.parametrize("way", ["answered", "news first", "refused", "lost before", "lost after"])
+async def test_each_command_on_each_way(
+    command: dict[str, Any], frame: bytes, answer: str, way: str
+) -> None:
+    """Its outcome and its frames, whatever stands between the command and its answer."""
+    desk = Desk()
+    if way == "lost before":
+
+        async def lose_it() -> None:
+            desk.runner.link_down()
+            raise LinkDown("gone")
+
+        desk.link.faults.append(lose_it)
+    posted = desk.post({**command, "agent": "jose"}, message_id="7")
+    if way == "lost before":
+        await until(lambda: not desk.link.faults)
+        desk.runner.link_up()
+    await desk.wrote(frame)
+    if way == "news first":
+        for news in ("<ana><OK>$", "<jose><G><a.wav>$", "<ana><EndCall>$"):
+            desk.hear(news)
+        assert posted.replies == []
+    is_query = command["command"].startswith("get_")
+    if way == "lost after":
+        desk.runner.link_down()
+        desk.runner.link_up()
+        if is_query:
+            await desk.wrote(frame, frame)
+    desk.hear("<jose><ERRO><motivo>$" if way == "refused" else answer)
+    reply = await posted.reply()
+    expected = {"refused": "rejected", "lost after": "ok" if is_query else "uncertain"}
+    assert reply.outcome == expected.get(way, "ok")
+    assert desk.link.written == [frame] * (2 if way == "lost after" and is_query else 1)
+    assert reply.sent_at is not None
+
+
+@pytest.mark.parametrize(("command", "frame", "answer"), EACH, ids=by_name)
+async def test_each_command_given_up_and_answered_late(
+    command: dict[str, Any], frame: bytes, answer: str
+) -> None:
+    """Its answer is reported as late, and the next command gets its own."""
+    desk = Desk(timeout=0.03, make_call_window=0.03)
+    posted = desk.post({**command, "agent": "jose"}, message_id="7")
+    await desk.wrote(frame)
+    if command["command"] == "get_current_call":  # its fence goes out at once
+        await desk.wrote(frame, GET_STATUS_FRAME)
+        desk.hear("<jose><S><3>$")
+    reply = await posted.reply()
+    assert reply.outcome == ("sent" if command["command"] == "make_call" else "timeout")
+    following = desk.post(RESUME)
+    if command["command"] != "get_current_call":
+        await desk.wrote(frame, GET_STATUS_FRAME)
+        desk.hear(answer)
+        if command["command"] != "get_status":  # whose late answer is the fence's as well
+            assert [late.command_id for late in desk.late] == ["7"]
+            assert following.replies == []
+            desk.hear("<jose><S><1>$")
+    await desk.wrote(frame, GET_STATUS_FRAME, RESUME_FRAME)
+    desk.hear(OK)
+    assert (await following.reply()).outcome == "ok"
+
+
 # --- the same request again -----------------------------------------------------
 
 
