@@ -72,6 +72,7 @@ class Bridge:
         self._dispatcher = dispatcher
         self._latest_agent: str | None = None
         self._clock = clock
+        self._last_read_at = clock()
         self._deafness: tuple[datetime, GapCause] | None = None  # since when, and why
         self._link_is_up = False
         self._has_caught_up = False
@@ -92,6 +93,7 @@ class Bridge:
         """Tactium can be heard, and written to."""
         self._calls.reconnected()
         self._link_is_up = self._has_caught_up = True
+        self._last_read_at = at
         self._journal.heard(at)
         found: list[Occurrence] = [notice]
         if self._deafness is not None:
@@ -101,10 +103,18 @@ class Bridge:
         await self._journal.append(found, at)
         self._runner.link_up()
 
-    async def on_down(self, notice: LinkDown, at: datetime, *, deaf_since: datetime) -> None:
-        """Tactium cannot be heard any more, and may not have been since `deaf_since`."""
+    async def on_down(
+        self, notice: LinkDown, at: datetime, *, silent_since: datetime | None
+    ) -> None:
+        """Tactium cannot be heard any more.
+
+        What it said last may have been lost on its way, so the gap begins with
+        what was last heard: `silent_since`, where it was given up for its silence,
+        else the last sign of life.
+        """
         self._runner.link_down()
         self._link_is_up = False
+        deaf_since = silent_since or max(self._last_read_at, self._journal.heard_at or at)
         self._journal.heard(deaf_since)
         self._deafness = (deaf_since, "link_down")
         await self._journal.append([notice], at)
@@ -114,6 +124,7 @@ class Bridge:
         found: list[Occurrence] = []
         malformed = 0
         self._has_caught_up = False
+        self._last_read_at = at
         for heard in said:
             if isinstance(heard, FrameMalformed):
                 malformed += 1

@@ -25,8 +25,13 @@ class Ear(Protocol):
     async def on_up(self, notice: LinkUp, at: datetime) -> None:
         """Tactium can be heard, and written to."""
 
-    async def on_down(self, notice: LinkDown, at: datetime, *, deaf_since: datetime) -> None:
-        """Tactium cannot be heard any more, and may not have been since `deaf_since`."""
+    async def on_down(
+        self, notice: LinkDown, at: datetime, *, silent_since: datetime | None
+    ) -> None:
+        """Tactium cannot be heard any more.
+
+        `silent_since` is when it was last heard, where it was given up for its silence.
+        """
 
     async def on_heard(self, said: Sequence[Heard | FrameMalformed], at: datetime) -> None:
         """All that one read brought, in order. Nothing more is read until this returns."""

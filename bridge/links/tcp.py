@@ -13,7 +13,6 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -36,9 +35,6 @@ TRANSPORT = "socket"
 READ_BYTES = 256 * 1024
 SEND_TIMEOUT_SECONDS = 10.0
 CLOSE_TIMEOUT_SECONDS = 1.0
-UNDER_WAY = timedelta(seconds=1)
-"""How long what Tactium says may be on its way to us: far more than in any office network."""
-
 STABLE_SECONDS = 5.0
 """A link that lasted shorter goes on with the longer waits between tries."""
 
@@ -149,7 +145,6 @@ class TcpLink:
         try:
             while True:
                 silence = asyncio.timeout(self._patience(probing=probing))
-                waiting_since = self._clock()
                 try:
                     async with silence:
                         data = await reader.read(READ_BYTES)
@@ -166,7 +161,7 @@ class TcpLink:
                 self._last_read_at = self._clock()
                 await self._hand_over(decoder.feed(data), writer, ear)
                 if len(data) < READ_BYTES and decoder.is_between_frames:
-                    ear.on_caught_up(waiting_since)
+                    ear.on_caught_up(self._last_read_at)
         finally:
             await self._hand_over(decoder.finish(), writer, ear)
 
@@ -193,18 +188,11 @@ class TcpLink:
         reason = "the bridge stopped" if stopped else _words(error)
         report = log.info if stopped else log.warning
         report("link_down", peer=self._peer, reason=reason)
-        now = self._clock()
+        was_silent = isinstance(error, LinkSilent | TimeoutError)
+        silent_since = self._last_read_at if was_silent else None
         notice = LinkDownNotice(TRANSPORT, self._peer, reason)
-        await ear.on_down(notice, now, deaf_since=self._deaf_since(error, now))
+        await ear.on_down(notice, self._clock(), silent_since=silent_since)
         return True
-
-    def _deaf_since(self, error: BaseException, now: datetime) -> datetime:
-        """Return from when on something that Tactium said may not have arrived."""
-        if isinstance(error, LinkSilent | TimeoutError):
-            return self._last_read_at  # silence says nothing of what was meant to break it
-        if isinstance(error, OSError):  # a reset drops what was still on its way
-            return max(self._last_read_at, now - UNDER_WAY)
-        return now  # a proper end comes after all that was said
 
     def _patience(self, *, probing: bool) -> float:
         """Return for how many seconds silence is nothing to worry about."""
