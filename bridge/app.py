@@ -22,12 +22,14 @@ from bridge.core.bridge import Bridge
 from bridge.core.calls import Calls
 from bridge.core.dispatcher import Dispatcher
 from bridge.core.policy import Policy, ReplyQueues
+from bridge.core.resync import Resync
 from bridge.core.runner import Runner
 from bridge.journal.commands import Memory
 from bridge.journal.durable import DurableJournal
 from bridge.links.tcp import TcpLink
 from bridge.messages.envelope import Envelope
 from bridge.settings import Settings
+from bridge.wire.grammar import reread
 
 log = structlog.get_logger(__name__)
 
@@ -55,20 +57,22 @@ def compose(settings: Settings) -> Bridge:
         settings.journal, memory=memory, envelope_of=envelope_of, new_id=new_id, clock=now
     )
     link = TcpLink(settings.link, now)
-    calls = Calls(new_id)
-    runner = Runner(
-        link=link, command_log=journal, settings=commands, clock=now, heard_of=calls.is_heard_of
+    calls = Calls(
+        new_id,
+        reread,
+        expect_seconds=commands.make_call_arrival_seconds,
+        forget_after=timedelta(seconds=settings.agents.forget_after_seconds),
     )
     topology = Topology(settings.amqp, commands.ttl_seconds)
     dispatcher = Dispatcher(
-        runner=runner,
+        runner=Runner(link=link, command_log=journal, settings=commands, clock=now, calls=calls),
         command_log=journal,
         policy=Policy(commands.policy),
         reply_queues=ReplyQueues(commands.reply_to_pattern, topology.own_queues),
         settings=commands,
         mask=settings.log.mask,
         clock=now,
-        known=calls.known,
+        calls=calls,
     )
     health = Health(publisher.CONNECTION, consumer.CONNECTION)
     outbox = Outbox(topology.dead, settings.amqp.confirm_timeout_seconds)
@@ -78,8 +82,8 @@ def compose(settings: Settings) -> Bridge:
         publisher=Publisher(settings.amqp, topology, outbox, health),
         inbox=Consumer(settings.amqp, topology, outbox, health, prefetch=commands.prefetch),
         calls=calls,
-        runner=runner,
         dispatcher=dispatcher,
+        resync=Resync(calls, dispatcher.ask, settings.agents, now),
         clock=now,
     )
 

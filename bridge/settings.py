@@ -158,8 +158,18 @@ class CommandsSettings(Slice):
     max_waiting: Annotated[int, Field(ge=1, le=10_000)] = 16
     remember_seconds: float = Field(default=86_400.0, alias="remember", ge=60, le=31 * 86_400)
     remember_most: Annotated[int, Field(ge=1_000, le=10_000_000)] = 100_000
+    make_call_arrival_seconds: float = Field(default=60.0, alias="make_call_arrival", gt=0, le=3600)
     policy: tuple[PolicyRule, ...] = ()
     reply_to_pattern: Annotated[str, Field(min_length=1)] | None = None
+
+
+class AgentsSettings(Slice):
+    """For how long agents are known, and how fast it is asked after them."""
+
+    resync_per_second: float = Field(default=50.0, gt=0, le=100_000)
+    forget_after_seconds: float = Field(
+        default=7 * 86_400.0, alias="forget_after", ge=60, le=366 * 86_400
+    )
 
 
 class JournalSettings(Slice):
@@ -192,6 +202,7 @@ class Settings(Slice):
     link: LinkSettings = LinkSettings()
     amqp: AmqpSettings = AmqpSettings()
     commands: CommandsSettings = CommandsSettings()
+    agents: AgentsSettings = AgentsSettings()
     journal: JournalSettings = JournalSettings()
     events: EventsSettings = EventsSettings()
     log: LogSettings = LogSettings()

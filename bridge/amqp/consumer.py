@@ -20,7 +20,6 @@ from bridge.amqp.topology import Topology
 from bridge.backoff import delays
 from bridge.core.ports import Delivery
 from bridge.errors import BrokerDown, Unconfirmed
-from bridge.messages.commands import MAX_BODY_BYTES
 from bridge.messages.replies import SealedReply
 from bridge.settings import AmqpSettings
 
@@ -28,6 +27,9 @@ log = structlog.get_logger(__name__)
 
 CONNECTION = "commands"
 STOP_TIMEOUT_SECONDS = 1.0
+
+MOST_HELD_BYTES = 1024 * 1024
+"""Of one command; the contract allows far less, and RabbitMQ far more."""
 
 MOST_TRIES = 3
 """How often an answer is sent while the broker lives, and takes everything but it.
@@ -155,7 +157,7 @@ class Consumer:
     def _delivered(self, message: DeliveredMessage, *, failed: bool) -> _Delivered:
         properties = message.header.properties
         # What is too large is refused whatever it says: no need to hold all of it.
-        message = replace(message, body=message.body[: MAX_BODY_BYTES + 1])
+        message = replace(message, body=message.body[:MOST_HELD_BYTES])
         return _Delivered(
             body=message.body,
             content_type=properties.content_type,

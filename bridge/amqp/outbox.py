@@ -79,8 +79,7 @@ class Outbox:
     async def bury(self, message: DeliveredMessage, reply: SealedReply) -> None:
         """Keep a command that was not run, as it came, with what became of it.
 
-        A body over the limit was cut when it came; the header `body_bytes` says
-        how long it was.
+        A huge body was cut when it came; the header `body_bytes` says how long it was.
 
         Raises `BrokerDown` where there is no connection, `Unconfirmed` where it
         may not have arrived.

@@ -12,13 +12,14 @@ from aio_pika.abc import AbstractConnection
 from aiormq import Channel
 from aiormq.exceptions import DeliveryError
 from pamqp.commands import Basic
+from pamqp.common import FieldTable
 
 from bridge.amqp.connection import Health, keep_connected
 from bridge.amqp.outbox import PERSISTENT, Outbox
 from bridge.amqp.topology import Topology
 from bridge.backoff import delays
 from bridge.core.ports import Journal
-from bridge.messages.envelope import APP_ID, CONTENT_TYPE, Sealed
+from bridge.messages.envelope import APP_ID, CONTENT_TYPE, Sealed, trace_headers
 from bridge.settings import AmqpSettings
 
 log = structlog.get_logger(__name__)
@@ -121,12 +122,19 @@ class Publisher:
         ]
 
 
+def _headers(message: Sealed, now: datetime) -> FieldTable:
+    headers: FieldTable = {**trace_headers(message.trace)}
+    if now - message.time > LATE_AFTER:
+        headers["late"] = True
+    return headers
+
+
 def _properties(message: Sealed, now: datetime) -> Basic.Properties:
     return Basic.Properties(
         content_type=CONTENT_TYPE,
         delivery_mode=PERSISTENT,
         message_id=message.id,
-        headers={"late": True} if now - message.time > LATE_AFTER else None,
+        headers=_headers(message, now) or None,
         timestamp=message.time,
         message_type=message.type,
         app_id=APP_ID,

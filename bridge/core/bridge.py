@@ -20,7 +20,7 @@ from bridge.core.calls import Calls
 from bridge.core.correlator import Answer, Late
 from bridge.core.dispatcher import Dispatcher
 from bridge.core.ports import Clock, Inbox, Journal, Link, Publisher
-from bridge.core.runner import Runner
+from bridge.core.resync import Resync
 from bridge.messages.commands import ADMINISTRATOR
 from bridge.messages.envelope import Occurrence, timestamp
 from bridge.messages.events import AgentStatus, Confirmed, FrameUnknown, Heard
@@ -37,6 +37,8 @@ log = structlog.get_logger(__name__)
 
 SIGN_OF_LIFE_SECONDS = 1.0
 """How often the journal notes that Tactium can be heard: how exact a gap's begin is."""
+
+FORGET_EVERY_SECONDS = 600.0
 
 READ_WITHIN_SECONDS = 0.1
 """How long what has arrived may wait to be read, where the link has caught up."""
@@ -59,8 +61,8 @@ class Bridge:
         publisher: Publisher,
         inbox: Inbox,
         calls: Calls,
-        runner: Runner,
         dispatcher: Dispatcher,
+        resync: Resync,
         clock: Clock,
     ) -> None:
         self._link = link
@@ -68,8 +70,10 @@ class Bridge:
         self._publisher = publisher
         self._inbox = inbox
         self._calls = calls
-        self._runner = runner
+        self._runner = dispatcher.runner
         self._dispatcher = dispatcher
+        self._resync = resync
+        self._resyncing: asyncio.Task[None] | None = None
         self._latest_agent: str | None = None
         self._clock = clock
         self._last_read_at = clock()
@@ -84,6 +88,7 @@ class Bridge:
         `JournalError` where the journal cannot be opened.
         """
         self._journal.open()
+        self._calls.restore(self._journal.agents())
         try:
             await self._run(stopping)
         finally:
@@ -96,12 +101,15 @@ class Bridge:
         self._last_read_at = at
         self._journal.heard(at)
         found: list[Occurrence] = [notice]
+        was_deaf = self._deafness is not None
         if self._deafness is not None:
             since, cause = self._deafness
             found.append(Gap(timestamp(since), timestamp(at), cause))
             self._deafness = None
         await self._journal.append(found, at)
         self._runner.link_up()
+        if was_deaf:
+            self._resyncing = asyncio.create_task(self._ask_what_changed())
 
     async def on_down(
         self, notice: LinkDown, at: datetime, *, silent_since: datetime | None
@@ -112,6 +120,9 @@ class Bridge:
         what was last heard: `silent_since`, where it was given up for its silence,
         else the last sign of life.
         """
+        if self._resyncing is not None:
+            self._resyncing.cancel()
+            self._resyncing = None
         self._runner.link_down()
         self._link_is_up = False
         deaf_since = silent_since or max(self._last_read_at, self._journal.heard_at or at)
@@ -146,7 +157,7 @@ class Bridge:
                     )
         if malformed:
             log.warning("frame_malformed", pieces=malformed, todo="see it on the bridge's exchange")
-        await self._journal.append(found, at)
+        await self._journal.append(found, at, self._calls.take_changes())
 
     def on_caught_up(self, through: datetime) -> None:
         """Note the sign of life: a gap would begin at this moment, and not before."""
@@ -163,6 +174,7 @@ class Bridge:
         async with asyncio.TaskGroup() as group:
             writing = group.create_task(self._journal.run())
             living = group.create_task(self._show_signs_of_life())
+            forgetting = group.create_task(self._forget_agents())
             publishing = group.create_task(self._publisher.run(self._journal))
             listening = group.create_task(self._link.run(self))
             consuming = group.create_task(self._inbox.run(self._dispatcher.accept))
@@ -173,7 +185,7 @@ class Bridge:
             listening.cancel()
             await asyncio.wait((listening,), timeout=HANG_UP_SECONDS)
             await self._flush()
-            for task in (consuming, publishing, writing, living):
+            for task in (consuming, publishing, writing, living, forgetting):
                 task.cancel()
 
     async def _show_signs_of_life(self) -> None:
@@ -186,6 +198,22 @@ class Bridge:
             is_news = known is None or moment > known
             if self._link_is_up and self._has_caught_up and is_news:
                 self._journal.heard(moment)
+            if self._journal.lost_agents():
+                self._calls.change_all()
+            changes = self._calls.take_changes()
+            if changes:
+                await self._journal.append([], moment, changes)
+
+    async def _ask_what_changed(self) -> None:
+        """Find out what happened while nobody could hear it, and say how much that was."""
+        notice = await self._resync.run()
+        await self._journal.append([notice], self._clock())
+
+    async def _forget_agents(self) -> None:
+        """Let go of the agents of whom Tactium has not spoken for long."""
+        while True:
+            await asyncio.sleep(FORGET_EVERY_SECONDS)
+            self._calls.forget(self._clock())
 
     async def _flush(self) -> None:
         with suppress(TimeoutError):

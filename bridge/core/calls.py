@@ -1,20 +1,27 @@
 """What the bridge knows of each agent: the current call, and the last status; pure.
 
 Frames carry no call id and `EndCall` says nothing but the login, so the bridge
-gives each call an id at its arrival and keeps it until the next one begins.
-Enrichment never holds an event back: without knowledge its fields are null.
+gives each call an id at its arrival and keeps it until the next one begins, over
+lost links and restarts. Enrichment never holds an event back: without knowledge
+its fields are null.
+
+What is kept of a call is its frame, not what the frame says: a hundred thousand
+agents fit in a hundred megabytes, and what it says can be read again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
+from datetime import datetime, timedelta
 from typing import Any
 
+from bridge.core.agents import Agent, Call, Expected
 from bridge.messages.commands import GetCurrentCall, WireCommand
 from bridge.messages.envelope import timestamp
 from bridge.messages.events import (
+    BUSY,
+    STATUS_NAMES,
     AgentStatus,
     CallCurrent,
     CallEnded,
@@ -25,43 +32,66 @@ from bridge.messages.events import (
     FrameUnknown,
     Heard,
     StatusName,
+    Trace,
 )
 
-_GIVEN_BY_US = frozenset(("call_id", "context", "raw"))
-_SAID_BY_TACTIUM = tuple(f.name for f in fields(CallStarted) if f.name not in _GIVEN_BY_US)
+MOST_RECORDINGS = 100
+"""Paths kept of one call, for its end to tell; each is told when it comes."""
 
+MOST_EXPECTED = 4
+"""Calls that commands asked for and that have not come yet, for one agent."""
 
-@dataclass(slots=True)
-class _Call:
-    """One call. `started_at` is None where its arrival was not heard."""
-
-    data: CallStarted
-    started_at: datetime | None
-    recordings: list[str] = field(default_factory=list)
-    duration_seconds: float | None = None
-
-
-@dataclass(slots=True)
-class _Agent:
-    code: int | None = None
-    status: StatusName | None = None
-    since: datetime | None = None
-    call: _Call | None = None
-    last_call: _Call | None = None
-    connection: int = 0  # the one during which a call of this agent was last seen
-    heard_on: int = 0  # the one during which anything was last heard of this agent
+_GIVEN_BY_US = frozenset(("call_id", "context", "raw", "_trace"))
+_CALL_FIELDS = tuple(f.name for f in fields(CallStarted))
+_SAID_BY_TACTIUM = tuple(name for name in _CALL_FIELDS if name not in _GIVEN_BY_US)
 
 
 class Calls:
-    """Every agent whom Tactium has named. `new_id` returns a fresh call id."""
+    """Every agent whom Tactium has named.
 
-    def __init__(self, new_id: Callable[[], str]) -> None:
+    `new_id` returns a fresh call id; `reread` returns what the frame of a call
+    says, which was understood before; `expect_seconds` is how long the call that
+    a command asked for may take to arrive, `forget_after` how long an agent is
+    known of whom Tactium does not speak.
+    """
+
+    def __init__(
+        self,
+        new_id: Callable[[], str],
+        reread: Callable[[str], Heard],
+        *,
+        expect_seconds: float = 60.0,
+        forget_after: timedelta = timedelta(days=7),
+    ) -> None:
         self._new_id = new_id
-        self._agents: dict[str, _Agent] = {}
+        self._reread = reread
+        self._expect_seconds = expect_seconds
+        self._forget_after = forget_after
+        self._agents: dict[str, Agent] = {}
+        self._changed: set[str] = set()
         self._connection = 0
 
     def __repr__(self) -> str:
         return f"<Calls: {len(self._agents)} agents>"
+
+    def restore(self, states: Iterable[tuple[str, bytes]]) -> None:
+        """Take what the bridge before this one knew, as `take_changes` gave it."""
+        for name, state in states:
+            self._agents[name] = Agent.from_state(state)
+
+    def take_changes(self) -> dict[str, bytes | None]:
+        """Return the state of each agent that changed since the last time, None to forget it."""
+        if not self._changed:
+            return {}
+        changed, self._changed = self._changed, set()
+        return {
+            name: known.as_state() if (known := self._agents.get(name)) else None
+            for name in changed
+        }
+
+    def change_all(self) -> None:
+        """Have `take_changes` return everything, since nobody else has it any more."""
+        self._changed.update(self._agents)
 
     def reconnected(self) -> None:
         """Note that the link is new: what was heard before may be out of date."""
@@ -78,99 +108,178 @@ class Calls:
         """
         agent = self._agents.get(heard.agent)
         if agent is None:
-            agent = self._agents[heard.agent] = _Agent()
+            agent = self._agents[heard.agent] = Agent()
         agent.heard_on = self._connection
+        if agent.hears(at.timestamp()):
+            self._changed.add(heard.agent)
         match heard:
             case CallStarted():
+                self._changed.add(heard.agent)
                 asked = isinstance(answers, GetCurrentCall)
                 return self._arrived(agent, heard, at, asked=asked)
             case CallEnded():
-                agent.connection = self._connection
+                self._changed.add(heard.agent)
+                agent.call_seen_on = self._connection
                 return [_ended(agent, heard, at)]
             case CallRecorded():
+                if agent.call or agent.last_call:
+                    self._changed.add(heard.agent)
                 return [_recorded(agent, heard)]
             case AgentStatus():
-                if heard.code != agent.code:
-                    agent.code, agent.status, agent.since = heard.code, heard.status, at
-                return [heard]
+                return self._observed(agent, heard, at)
             case Confirmed():
                 return [] if answers else [heard.as_unknown()]
             case FrameUnknown():
                 return [] if answers else [heard]
+
+    def expect(
+        self, agent: str, phone: str, context: dict[str, Any] | None, trace: Trace, at: datetime
+    ) -> None:
+        """Note that a command asks Tactium for a call: its arrival is to carry these."""
+        if context is None and trace is None:
+            return
+        known = self._agents.get(agent)
+        if known is None:
+            known = self._agents[agent] = Agent()
+        until = at.timestamp() + self._expect_seconds
+        known.expected = (*known.expected, Expected(phone, until, context, trace))[-MOST_EXPECTED:]
+        self._changed.add(agent)
+
+    def expect_no_more(self, agent: str, phone: str) -> None:
+        """Note that Tactium refused the call that was asked for last."""
+        known = self._agents.get(agent)
+        if known is not None and known.expected and known.expected[-1].phone == phone:
+            known.expected = known.expected[:-1]
+            self._changed.add(agent)
 
     def is_heard_of(self, agent: str) -> bool:
         """Return whether Tactium has said anything of an agent since the link is up."""
         known = self._agents.get(agent)
         return known is not None and known.heard_on == self._connection
 
-    def known(self, agent: str | None = None) -> list[dict[str, Any]]:
-        """Return what is known of one agent, or of all (contract.md §5, `get_agents`)."""
-        names = self._agents if agent is None else [agent] if agent in self._agents else []
-        return [_snapshot(name, self._agents[name]) for name in names]
+    def known(self, agent: str | None = None) -> Iterator[dict[str, Any]]:
+        """Yield what is known of one agent, or of all (contract.md §5, `get_agents`)."""
+        for name in [agent] if agent is not None else list(self._agents):
+            known = self._agents.get(name)
+            if known is not None and known.heard_at is not None:
+                yield self._snapshot(name, known)
+
+    def to_ask(self) -> list[str]:
+        """Return the agents whose state may have changed unheard, those in a call first."""
+        with_state = [(a.call is None, name) for name, a in self._agents.items() if a.has_state]
+        return [name for _, name in sorted(with_state)]
+
+    def state_of(self, agent: str) -> tuple[int | None, str | None]:
+        """Return an agent's status and the id of its call, as far as they are known."""
+        known = self._agents.get(agent)
+        if known is None:
+            return None, None
+        return known.code, known.call.id if known.call else None
+
+    def forget(self, now: datetime) -> None:
+        """Forget the agents not heard of for too long, and those who never were."""
+        moment, limit = now.timestamp(), (now - self._forget_after).timestamp()
+        gone = [name for name, agent in self._agents.items() if agent.is_over(moment, limit)]
+        for name in gone:
+            del self._agents[name]
+        self._changed.update(gone)
+
+    def _observed(self, agent: Agent, event: AgentStatus, at: datetime) -> list[Event]:
+        """Take a status. A call from before the link was lost is over where nobody is busy."""
+        if event.code != agent.code:
+            agent.code, agent.since = event.code, at.timestamp()
+            self._changed.add(event.agent)
+        is_stale = agent.call is not None and agent.call_seen_on != self._connection
+        if not is_stale or event.code == BUSY or event.code not in STATUS_NAMES:
+            return [event]
+        self._changed.add(event.agent)
+        return [_ended(agent, CallEnded(event.agent, inferred=True), at), event]
 
     def _arrived(
-        self, agent: _Agent, event: CallStarted, at: datetime, *, asked: bool
+        self, agent: Agent, event: CallStarted, at: datetime, *, asked: bool
     ) -> list[Event]:
         known = agent.call
-        seen_before = agent.connection == self._connection
-        agent.connection = self._connection
-        if asked and known is not None and _same(known.data, event):
-            return [_current(known.data, event.raw)]
+        seen_before = agent.call_seen_on == self._connection
+        agent.call_seen_on = self._connection
+        if asked and known is not None and self._is_same(known, event):
+            event.call_id, event.context, event.trace = known.id, known.context, known.trace
+            return [_current(event)]
         event.call_id = self._new_id()
+        self._give_what_was_expected(agent, event, at)
         if asked and known is None and not seen_before:
-            agent.call = _Call(event, started_at=None)
-            return [_current(event, event.raw)]
+            agent.call = Call.of(event, None)
+            return [_current(event)]
         published: list[Event] = []
         if known is not None:
             published.append(_ended(agent, CallEnded(event.agent, inferred=True), at))
-        agent.call = _Call(event, started_at=at)
+        agent.call = Call.of(event, at)
         published.append(event)
         return published
 
+    def _give_what_was_expected(self, agent: Agent, event: CallStarted, at: datetime) -> None:
+        """Give a call what the command that made it wants it to carry (contract.md §4)."""
+        if not agent.expected:
+            return
+        waiting = [each for each in agent.expected if each.until >= at.timestamp()]
+        if event.direction == "outbound":
+            for expected in waiting:
+                if (event.destination or "").endswith(expected.phone):
+                    event.context, event.trace = expected.context, expected.trace
+                    waiting.remove(expected)
+                    break
+        agent.expected = tuple(waiting)
 
-def _ended(agent: _Agent, event: CallEnded, at: datetime) -> CallEnded:
+    def _is_same(self, known: Call, event: CallStarted) -> bool:
+        """Whether a frame says of a call, in every field, what its arrival said."""
+        if known.raw == event.raw:
+            return True
+        before = self._reread(known.raw)
+        return all(getattr(before, name) == getattr(event, name) for name in _SAID_BY_TACTIUM)
+
+    def _snapshot(self, name: str, agent: Agent) -> dict[str, Any]:
+        status: StatusName | None = None
+        if agent.code is not None:
+            status = STATUS_NAMES.get(agent.code, "unknown")
+        return {
+            "agent": name,
+            "code": agent.code,
+            "status": status,
+            "since": timestamp(agent.since_moment) if agent.since_moment else None,
+            "call": self._data_of(agent.call) if agent.call else None,
+        }
+
+    def _data_of(self, call: Call) -> Heard:
+        """Return the data of a call's arrival, once more."""
+        data = self._reread(call.raw)
+        if isinstance(data, CallStarted):
+            data.call_id, data.context = call.id, call.context
+        return data
+
+
+def _ended(agent: Agent, event: CallEnded, at: datetime) -> CallEnded:
     if agent.call is None:
         event.repeated = True
     else:
-        agent.last_call, agent.call = agent.call, None
-        if agent.last_call.started_at is not None:
-            seconds = (at - agent.last_call.started_at).total_seconds()
-            agent.last_call.duration_seconds = max(0.0, seconds)
-    call = agent.last_call
-    if call is not None:
-        event.call_id = call.data.call_id
-        event.direction = call.data.direction
-        event.started_at = timestamp(call.started_at) if call.started_at else None
-        event.duration_seconds = call.duration_seconds
-        event.recordings = list(call.recordings)
-        event.context = call.data.context
+        agent.last_call, agent.call = agent.call.ended(at), None
+    last = agent.last_call
+    if last is not None:
+        event.call_id, event.direction = last.id, last.direction
+        event.started_at = timestamp(last.started_moment) if last.started_moment else None
+        event.duration_seconds = last.duration_seconds
+        event.recordings = list(last.recordings)
+        event.context, event.trace = last.context, last.trace
     return event
 
 
-def _recorded(agent: _Agent, event: CallRecorded) -> CallRecorded:
+def _recorded(agent: Agent, event: CallRecorded) -> CallRecorded:
     """Give a recording to the current call, or after its end to the last one."""
     call = agent.call or agent.last_call
     if call is not None:
-        event.call_id, event.context = call.data.call_id, call.data.context
+        event.call_id, event.context, event.trace = call.id, call.context, call.trace
         if event.path is not None:
-            call.recordings.append(event.path)
+            call.recordings = (*call.recordings, event.path)[-MOST_RECORDINGS:]
     return event
 
 
-def _same(one: CallStarted, other: CallStarted) -> bool:
-    return all(getattr(one, name) == getattr(other, name) for name in _SAID_BY_TACTIUM)
-
-
-def _current(call: CallStarted, raw: str) -> CallCurrent:
-    known = {f.name: getattr(call, f.name) for f in fields(call)}
-    return CallCurrent(**{**known, "raw": raw})
-
-
-def _snapshot(name: str, agent: _Agent) -> dict[str, Any]:
-    return {
-        "agent": name,
-        "code": agent.code,
-        "status": agent.status,
-        "since": timestamp(agent.since) if agent.since else None,
-        "call": agent.call.data if agent.call else None,
-    }
+def _current(call: CallStarted) -> CallCurrent:
+    return CallCurrent(**{name: getattr(call, name) for name in _CALL_FIELDS})

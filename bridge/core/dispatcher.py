@@ -9,15 +9,16 @@ command log before its bytes go out.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 from ulid import ULID
 
+from bridge.core.calls import Calls
+from bridge.core.lines import Lines, Tasks
 from bridge.core.policy import Policy, ReplyQueues
 from bridge.core.ports import Clock, CommandLog, Delivery, Remembered
 from bridge.core.results import (
@@ -34,7 +35,8 @@ from bridge.core.results import (
 )
 from bridge.core.runner import Errand, Runner
 from bridge.errors import Flaw, InvalidCommand, JournalError
-from bridge.messages.commands import Command, GetAgents, parse
+from bridge.messages.commands import Command, GetAgents, WireCommand, parse
+from bridge.messages.envelope import trace_text
 from bridge.messages.replies import Outcome, SealedReply
 from bridge.settings import CommandsSettings
 
@@ -51,8 +53,7 @@ _ANOTHER = invalid([Flaw("message_id", "was used for another command before")])
 _ASKED_TOO_OFTEN = unavailable("it was asked for too often before it had an answer")
 _TOO_MANY_WAIT = unavailable("too many commands wait for this agent already")
 
-Known = Callable[[str | None], list[dict[str, Any]]]
-"""Returns what the bridge knows of one agent, or of all."""
+_AGENTS_AT_ONCE = 200
 
 
 @dataclass(slots=True, eq=False)
@@ -69,19 +70,51 @@ class _Job:
     result: Result | None = None
     errand: Errand | None = None
     changes_something: bool = False
-    begun: bool = False  # it cannot be given back to the queue any more
+    has_ended: bool = False
 
 
-@dataclass(slots=True)
-class _Line:
-    """The commands that wait for one agent's turn, and who works them off."""
+@dataclass(slots=True, eq=False)
+class _Turn:
+    """A command's turn in its agent's line."""
 
-    jobs: deque[_Job] = field(default_factory=deque)
-    worker: asyncio.Task[None] | None = None
+    job: _Job
+    work: Callable[[_Job], Awaitable[None]]
+
+    @property
+    def begun(self) -> bool:
+        """Whether it cannot be given back to the queue any more."""
+        return self.job.has_ended or (self.job.errand is not None and self.job.errand.begun)
+
+    async def take(self) -> None:
+        """Answer the command."""
+        await self.work(self.job)
+
+
+@dataclass(slots=True, eq=False)
+class _Question:
+    """A question of the bridge's own, in its agent's line."""
+
+    errand: Errand
+    runner: Runner
+    answer: asyncio.Future[Result | None]
+
+    @property
+    def begun(self) -> bool:
+        """Whether it is on the wire; a stop need not wait for it all the same."""
+        return False
+
+    async def take(self) -> None:
+        """Ask."""
+        result = None
+        try:
+            result = await self.runner.run(self.errand, only_now=True)
+        finally:
+            if not self.answer.done():
+                self.answer.set_result(result)
 
 
 class Dispatcher:
-    """Answers commands: by itself, from the command log, or by running them."""
+    """Answers commands: by itself, from the command log, or through its `runner`."""
 
     def __init__(
         self,
@@ -93,23 +126,23 @@ class Dispatcher:
         settings: CommandsSettings,
         mask: bool,
         clock: Clock,
-        known: Known,
+        calls: Calls,
     ) -> None:
-        self._runner = runner
+        self.runner = runner
         self._log = command_log
         self._policy = policy
         self._reply_queues = reply_queues
         self._settings = settings
         self._mask = mask
         self._clock = clock
-        self._known = known
-        self._lines: dict[str, _Line] = {}
+        self._calls = calls
         self._jobs: dict[bytes, _Job] = {}  # those without a reply yet, by identity
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
+        self._lines = Lines(self._tasks)
         self._stopping = False
 
     def __repr__(self) -> str:
-        return f"<Dispatcher: {len(self._lines)} agents have commands, {self._runner}>"
+        return f"<Dispatcher: {self._lines}, {self.runner}>"
 
     def accept(self, delivery: Delivery) -> None:
         """Take one delivered command; it is answered in a task of its own."""
@@ -119,9 +152,9 @@ class Dispatcher:
         if job is None:
             self._take(delivery)
         elif job.digest != delivery.digest:
-            self._spawn(self._tell(_refused(delivery, _ANOTHER)))
+            self._tasks.spawn(self._tell(_refused(delivery, _ANOTHER)))
         elif len(job.deliveries) > self._settings.max_waiting:
-            self._spawn(self._tell(_refused(delivery, _ASKED_TOO_OFTEN)))
+            self._tasks.spawn(self._tell(_refused(delivery, _ASKED_TOO_OFTEN)))
         else:
             job.deliveries.append(delivery)
 
@@ -132,15 +165,27 @@ class Dispatcher:
         Tactium has not answered within the grace ends `uncertain`.
         """
         self._stopping = True
-        for line in self._lines.values():
-            if line.worker and not line.jobs[0].begun:
-                line.worker.cancel()
-        await self._finish_tasks(grace_seconds)
-        self._runner.stop()
-        await self._finish_tasks(_LAST_WORDS_SECONDS)
-        for task in self._tasks:
-            task.cancel()
-        await self._finish_tasks(_LAST_WORDS_SECONDS)
+        self._lines.stop()
+        await self._tasks.finish(grace_seconds)
+        self.runner.stop()
+        await self._tasks.finish(_LAST_WORDS_SECONDS)
+        self._tasks.cancel()
+        await self._tasks.finish(_LAST_WORDS_SECONDS)
+
+    async def ask(self, command: WireCommand) -> Result | None:
+        """Ask Tactium something for the bridge itself, behind what users want of the agent.
+
+        None where the link is lost before it answers.
+        """
+        if self._stopping:
+            return None
+        agent = command.agent.casefold()
+        frame = self.runner.spell(command)
+        deadline = self._clock() + timedelta(seconds=self._settings.ttl_seconds)
+        errand = Errand(str(ULID()), agent, command, frame, None, b"", deadline)
+        answer: asyncio.Future[Result | None] = asyncio.get_running_loop().create_future()
+        self._lines.add(agent, _Question(errand, self.runner, answer))
+        return await answer
 
     def _take(self, delivery: Delivery) -> None:
         """Find out what a command is and where it goes: into its agent's line, or back at once."""
@@ -159,10 +204,11 @@ class Dispatcher:
                     request.id,
                     command.agent.casefold(),
                     command,
-                    self._runner.spell(command),
+                    self.runner.spell(command),
                     job.identity,
                     job.digest,
                     self._deadline(delivery),
+                    trace_text(delivery.trace),
                 )
         except InvalidCommand as error:
             if job.request.command is None:
@@ -173,7 +219,7 @@ class Dispatcher:
         if job.errand is not None:
             self._line_up(job, job.errand.agent)
         else:
-            self._spawn(self._answer(job))
+            self._tasks.spawn(self._answer(job))
 
     def _maybe_known_result(
         self, request: Request, command: Command, delivery: Delivery
@@ -184,13 +230,6 @@ class Dispatcher:
             return result
         if not self._policy.allows(delivery.user, command.command, request.agent):
             return forbidden("no rule of the policy lets this user give this command")
-        if isinstance(command, GetAgents):
-            known = [
-                agent
-                for agent in self._known(request.agent)
-                if self._policy.allows(delivery.user, command.command, agent["agent"])
-            ]
-            return Result(Outcome.OK, {"agents": known})
         return None
 
     def _deadline(self, delivery: Delivery) -> datetime:
@@ -210,26 +249,11 @@ class Dispatcher:
         return delivery.received_at + life
 
     def _line_up(self, job: _Job, agent: str) -> None:
-        line = self._lines.get(agent)
-        if line is None:
-            line = self._lines[agent] = _Line(deque([job]))
-            line.worker = self._spawn(self._work(agent, line))
-        elif len(line.jobs) > self._settings.max_waiting:
+        if self._lines.length(agent) > self._settings.max_waiting:
             job.errand, job.result = None, _TOO_MANY_WAIT
-            self._spawn(self._answer(job))
+            self._tasks.spawn(self._answer(job))
         else:
-            line.jobs.append(job)
-
-    async def _work(self, agent: str, line: _Line) -> None:
-        """Work off one agent's line; what goes wrong with one command ends no other."""
-        try:
-            while line.jobs and not self._stopping:
-                await self._answer(line.jobs[0])
-                line.jobs.popleft()
-        finally:
-            del self._lines[agent]
-            for job in line.jobs:
-                self._forget(job)
+            self._lines.add(agent, _Turn(job, self._answer))
 
     async def _answer(self, job: _Job) -> None:
         """Answer one command: as it was answered before, or by what comes of it now."""
@@ -238,7 +262,7 @@ class Dispatcher:
             if reply is None and job.result is not None:
                 await self._tell(job)
             elif reply is not None:
-                job.begun = True
+                job.has_ended = True
                 await self._send(job, reply)
         finally:
             self._forget(job)
@@ -279,12 +303,19 @@ class Dispatcher:
         if job.changes_something and self._may_have_run(job, remembered):
             return uncertain("it was delivered before, and may have been run then")
         if job.errand is None:
-            return job.result
+            return job.result or await self._tell_agents(job)
+        return await self.runner.run(job.errand)
 
-        def on_begun() -> None:
-            job.begun = True
-
-        return await self._runner.run(job.errand, on_begun)
+    async def _tell_agents(self, job: _Job) -> Result:
+        """Return what the bridge knows itself, of those agents whom the user may know of."""
+        user = job.deliveries[0].user
+        known: list[dict[str, Any]] = []
+        for number, agent in enumerate(self._calls.known(job.request.agent), 1):
+            if self._policy.allows(user, "get_agents", agent["agent"]):
+                known.append(agent)
+            if number % _AGENTS_AT_ONCE == 0:
+                await asyncio.sleep(0)  # a hundred thousand of them hold nobody up
+        return Result(Outcome.OK, {"agents": known})
 
     def _may_have_run(self, job: _Job, remembered: Remembered | None) -> bool:
         """Whether a command may have reached Tactium when it was delivered before."""
@@ -303,7 +334,7 @@ class Dispatcher:
         """Tell the audit trail, the command log and then everyone who asked how it ended."""
         if job.result is None:
             return
-        job.begun = True
+        job.has_ended = True
         now = self._clock()
         first = job.deliveries[0]
         reply = reply_of(job.request, job.result, first, now)
@@ -336,21 +367,6 @@ class Dispatcher:
     def _forget(self, job: _Job) -> None:
         if job.identity is not None and self._jobs.get(job.identity) is job:
             del self._jobs[job.identity]
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("command_task_failed", exc_info=error, todo="report this as a bug")
-
-    async def _finish_tasks(self, seconds: float) -> None:
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=seconds)
 
 
 def _refused(delivery: Delivery, result: Result) -> _Job:

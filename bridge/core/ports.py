@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Protocol
 
 from bridge.messages.commands import WireCommand
@@ -82,8 +83,22 @@ class Journal(Protocol):
     def heard(self, at: datetime) -> None:
         """Note a sign of life: Tactium could be heard at this moment."""
 
-    async def append(self, what: Sequence[Occurrence], at: datetime) -> None:
-        """Take what happened at one moment; it gets its numbers in this order."""
+    def agents(self) -> Iterable[tuple[str, bytes]]:
+        """Return the state of each agent, as it was last appended."""
+
+    def lost_agents(self) -> bool:
+        """Return whether the states were lost since the last time this was asked."""
+
+    async def append(
+        self,
+        what: Sequence[Occurrence],
+        at: datetime,
+        states: Mapping[str, bytes | None] = MappingProxyType({}),
+    ) -> None:
+        """Take what happened at one moment; it gets its numbers in this order.
+
+        `states` of agents are kept with what happened to them; None forgets one.
+        """
 
     async def read(self, after: int, most: int) -> Sequence[Sealed]:
         """Return up to `most` messages that follow number `after`; wait until there is one."""

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
 
+from bridge.core.calls import Calls
 from bridge.core.correlator import Answer, Correlator, Late, State
 from bridge.core.ports import Clock, CommandLog, Link
 from bridge.core.results import Result, answered, expired, timed_out, unavailable, uncertain
 from bridge.errors import JournalError, LinkDown
 from bridge.messages.commands import GetCurrentCall, GetStatus, MakeCall, WireCommand
-from bridge.messages.events import BUSY, Event, Heard
+from bridge.messages.events import BUSY, Event, Heard, Trace
 from bridge.messages.replies import Outcome
 from bridge.settings import CommandsSettings
 
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Errand:
-    """One command for Tactium. Without an `identity` it cannot be told when it comes again."""
+    """One command for Tactium. Without an `identity` it cannot be told when it comes again.
+
+    `noted`: it stands in the command log. `begun`: its bytes may have gone out.
+    """
 
     id: str
     agent: str
@@ -33,13 +37,13 @@ class Errand:
     identity: bytes | None
     digest: bytes
     deadline: datetime
+    trace: Trace = None
+    noted: bool = False
+    begun: bool = False
 
 
 class Runner:
-    """Runs commands, at most one at a time for an agent: whoever calls sees to that.
-
-    `heard_of` says whether Tactium has said anything of an agent since the link is up.
-    """
+    """Runs commands, at most one at a time for an agent: whoever calls sees to that."""
 
     def __init__(
         self,
@@ -48,13 +52,13 @@ class Runner:
         command_log: CommandLog,
         settings: CommandsSettings,
         clock: Clock,
-        heard_of: Callable[[str], bool],
+        calls: Calls,
     ) -> None:
         self._link = link
         self._log = command_log
         self._settings = settings
         self._clock = clock
-        self._heard_of = heard_of
+        self._calls = calls
         self._correlator = Correlator()
         self._awaited: dict[str, asyncio.Future[Result | None]] = {}
         self._link_is_up = asyncio.Event()
@@ -98,39 +102,68 @@ class Runner:
         for agent in list(self._awaited):
             self._settle(agent, None)
 
-    async def run(self, errand: Errand, on_begun: Callable[[], None]) -> Result | None:
+    async def run(self, errand: Errand, *, only_now: bool = False) -> Result | None:
         """Write a command when it may go out, and return how it ended.
 
-        `on_begun` is called when its bytes may have gone out from now on. None
-        where a stop gives it back, to be run by the next bridge.
+        None where a stop gives it back, to be run by the next bridge; and,
+        `only_now`, where the link is down or lost.
         """
-        is_noted = False
         while True:
-            refusal = await self._wait_for_link(errand.deadline)
-            if refusal is not None:
-                return refusal
-            if self._correlator.state(errand.agent) is State.LATE:
-                await self._fence(errand)
-                continue
-            if not is_noted:
-                refusal = await self._note(errand)
-                if refusal is not None:
-                    return refusal
-                is_noted = True
-                continue  # writing it down took a moment: all may be different now
-            on_begun()
-            sent_at = self._clock()
-            try:
-                result = await self._ask(errand)
-            except LinkDown:  # found out before the link itself has said so
-                self._link_is_up.clear()
-                continue
-            if result is not None:
-                return replace(result, sent_at=sent_at)
-            if errand.command.changes_something:
-                return uncertain("the connection to Tactium was lost before it answered", sent_at)
-            if self._stopping:
+            if only_now and not self._link_is_up.is_set():
                 return None
+            result = await self._prepare(errand)
+            if result is None and self._may_go(errand):
+                result = await self._go(errand)
+            if result is not None or (self._stopping and not errand.begun):
+                return result
+
+    async def _prepare(self, errand: Errand) -> Result | None:
+        """Do one thing that must be done before it may go out; return the refusal, if any."""
+        refusal = await self._wait_for_link(errand.deadline)
+        if refusal is not None:
+            return refusal
+        if self._correlator.state(errand.agent) is State.LATE:
+            await self._fence(errand)
+        elif not errand.noted:
+            refusal = await self._note(errand)
+            errand.noted = refusal is None
+        return refusal
+
+    def _may_go(self, errand: Errand) -> bool:
+        """Whether nothing has come between while it was prepared."""
+        is_idle = self._correlator.state(errand.agent) is State.IDLE
+        in_time = self._clock() < errand.deadline
+        return errand.noted and is_idle and in_time and self._link_is_up.is_set()
+
+    async def _go(self, errand: Errand) -> Result | None:
+        """Write a command and return how it ended; None where it may be tried again."""
+        command = errand.command
+        errand.begun = True
+        if isinstance(command, MakeCall):
+            self._calls.expect(
+                errand.agent, command.phone, command.context, errand.trace, self._clock()
+            )
+        sent_at = self._clock()
+        try:
+            result = await self._ask(errand)
+        except LinkDown:  # found out before the link itself has said so: nothing was written
+            self._link_is_up.clear()
+            self._take_back(errand)
+            return None
+        if result is None and command.changes_something:
+            return uncertain("the connection to Tactium was lost before it answered", sent_at)
+        if result is None:
+            self._take_back(errand)
+            return None
+        if result.outcome is Outcome.REJECTED:
+            self._take_back(errand)
+        return replace(result, sent_at=sent_at)
+
+    def _take_back(self, errand: Errand) -> None:
+        """Note that it is as if it had never gone out."""
+        errand.begun = False
+        if isinstance(errand.command, MakeCall):
+            self._calls.expect_no_more(errand.agent, errand.command.phone)
 
     async def _wait_for_link(self, deadline: datetime) -> Result | None:
         """Wait until Tactium can be written to; return the refusal where time is over."""
@@ -197,7 +230,7 @@ class Runner:
         if is_answered:
             return result
         self._correlator.give_up(agent)
-        if self._heard_of(agent) or self._frames == frames:
+        if self._calls.is_heard_of(agent) or self._frames == frames:
             log.warning("fence_unanswered", agent=agent, todo="the link is made anew")
             self._link_is_up.clear()
             self._link.distrust("Tactium did not answer a status query that followed a timeout")

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 import structlog
 
@@ -29,8 +30,9 @@ from bridge.errors import JournalCorrupt, JournalUnwritable
 from bridge.journal.commands import Begun, Ended, Memory
 from bridge.journal.reader import Reader
 from bridge.journal.recent import Recent
+from bridge.journal.room import Room
 from bridge.journal.sqlite import set_aside
-from bridge.journal.store import Dropped, State, Store, both
+from bridge.journal.store import Dropped, News, State, Store, both
 from bridge.journal.waiting import Entry, Waiting
 from bridge.messages.envelope import Envelope, Occurrence, Sealed, timestamp
 from bridge.messages.notices import CommandEnded, Gap
@@ -42,17 +44,11 @@ log = structlog.get_logger(__name__)
 MOST_AT_ONCE = 2_000
 """Messages in one commit: tens of milliseconds at the worst."""
 
-MOST_GATHERED = 10_000
-"""Messages that gather while the disk works; then the reading waits for it, for milliseconds."""
-
 MOST_WAITING = 50_000
 """Messages that wait in memory for a disk that takes none: about 50 MB."""
 
 SETTLE_WITHIN_SECONDS = 0.05
 """How long what is settled may wait for a commit to leave with."""
-
-ROOM_AGAIN = 0.9
-"""The share of `max_bytes` under which a full journal has room again."""
 
 
 class DurableJournal:
@@ -89,14 +85,12 @@ class DurableJournal:
         self._shed: Dropped | None = None
         self._heard_at: datetime | None = None
         self._settled = 0
-        self._full = False
-        self._unwritable = False
+        self._lost_agents = False
         self._settling: asyncio.TimerHandle | None = None
         self._work = asyncio.Event()
         self._committed = asyncio.Event()
         self._empty = asyncio.Event()
-        self._room = asyncio.Event()
-        self._room.set()
+        self._room = Room(settings)
 
     def __repr__(self) -> str:
         return f"<DurableJournal: {self._settings.path}, {self._waiting}>"
@@ -136,17 +130,36 @@ class DurableJournal:
         self._heard_at = at
         self._commit_soon()
 
-    async def append(self, what: Sequence[Occurrence], at: datetime) -> None:
+    def agents(self) -> Iterable[tuple[str, bytes]]:
+        """Return the state of each agent, as it was last appended."""
+        return self._store.agents()
+
+    def lost_agents(self) -> bool:
+        """Return whether the states were lost since the last time this was asked."""
+        lost, self._lost_agents = self._lost_agents, False
+        return lost
+
+    async def append(
+        self,
+        what: Sequence[Occurrence],
+        at: datetime,
+        states: Mapping[str, bytes | None] = MappingProxyType({}),
+    ) -> None:
         """Take what happened at one moment; it is numbered in this order.
+
+        `states` of agents are kept with what happened to them; None forgets one.
 
         Waits a moment where the disk works and cannot keep up, and for room where
         `when_full` is `pause_reading`.
         """
-        if not what:
+        entries = [Entry(occurrence, at) for occurrence in what]
+        if states:
+            entries += _attach(states, entries, at)
+        if not entries:
             return
-        for occurrence in what:
-            self._add(Entry(occurrence, at))
-        self._note_room()
+        for entry in entries:
+            self._add(entry)
+        self._room.press(self._waiting.weight)
         await self._room.wait()
 
     async def recall(self, identity: bytes) -> Remembered | None:
@@ -270,24 +283,16 @@ class DurableJournal:
             try:
                 await self._commit()
             except JournalUnwritable as error:
-                if not self._unwritable:
-                    self._unwritable = True
-                    self._note_room()
-                    log.error(  # noqa: TRY400 - a full disk needs no traceback
-                        "journal_unwritable",
-                        reason=str(error),
-                        todo="make room on the disk; until then events wait in memory",
-                    )
+                self._room.refused(str(error))
+                self._room.press(self._waiting.weight)
                 await self._settle_alone()
                 await asyncio.sleep(next(waits))
             except JournalCorrupt as error:
                 self._lose_the_file(error)
             else:
                 break
-        if self._unwritable:
-            self._unwritable = False
-            log.warning("journal_writable")
-        self._note_room()
+        self._room.accepted(self._store)
+        self._room.press(self._waiting.weight)
 
     async def _commit(self) -> None:
         """Commit one batch. One that fails stays, and is numbered anew at the next try."""
@@ -326,8 +331,10 @@ class DurableJournal:
         """Commit in the writer's thread. Raises `JournalUnwritable` or `JournalCorrupt`."""
         limit = sys.maxsize if self._pauses else self._settings.max_bytes
         notes = [entry.note for entry in batch if entry.note is not None]
+        states = self._waiting.states_of(batch)
+        news = News(sealed, notes, states)
         committing = asyncio.get_running_loop().run_in_executor(
-            self._writer, self._store.commit, sealed, self._settled, state, limit, notes
+            self._writer, self._store.commit, news, self._settled, state, limit
         )
         try:
             await asyncio.shield(committing)
@@ -335,6 +342,8 @@ class DurableJournal:
             await asyncio.wait((committing,))
             if committing.exception() is None:
                 self._note_commit(sealed, batch)
+            else:
+                self._waiting.keep(states)
 
     def _note_commit(self, sealed: list[Sealed], batch: list[Entry]) -> None:
         """Let go of a batch that is written, and hand it to who reads or waits for it."""
@@ -346,7 +355,8 @@ class DurableJournal:
         self._committed.set()
         if self._store.first <= self._settled:
             self._work.set()  # for the rest of what is settled
-        self._note_fullness()
+        if self._store.state.dropped is not None and self._room.is_there(self._store):
+            self._work.set()  # for the gap that tells of it
         if not (self._store.messages or self._batch or self._waiting):
             self._empty.set()
 
@@ -358,43 +368,11 @@ class DurableJournal:
         Once there is room again, one gap tells of all that had to make way.
         """
         to_publish = [(entry.what, entry.at) for entry in self._batch if entry.what is not None]
-        if dropped is None or not self._has_room:
+        if dropped is None or not self._room.is_there(self._store):
             return to_publish, dropped
         first, last = timestamp(dropped.first), timestamp(dropped.last)
         gap = Gap(first, last, "journal_full", dropped.messages)
         return [*to_publish, (gap, self._clock())], None
-
-    @property
-    def _has_room(self) -> bool:
-        """Whether a journal that was full would not be so again at once."""
-        return self._store.bytes < ROOM_AGAIN * self._settings.max_bytes
-
-    def _note_fullness(self) -> None:
-        """Say once that the journal is full, and once that it is not any more."""
-        untold = self._store.state.dropped is not None
-        if untold and self._has_room:
-            self._work.set()  # for the gap that tells of it
-        full = untold or self._store.bytes >= self._settings.max_bytes
-        full = full or (self._full and not self._has_room)
-        if full and not self._full:
-            log.error(
-                "journal_full",
-                messages=self._store.messages,
-                bytes=self._store.bytes,
-                when_full=self._settings.when_full,
-                todo="bring the broker back, or raise journal.max_bytes",
-            )
-        elif self._full and not full:
-            log.warning("journal_has_room_again")
-        self._full = full
-
-    def _note_room(self) -> None:
-        """Let who appends go on, or wait."""
-        pressed = self._waiting.weight > MOST_GATHERED and not self._unwritable
-        if pressed or (self._pauses and (self._full or self._unwritable)):
-            self._room.clear()
-        else:
-            self._room.set()
 
     def _lose_the_file(self, error: JournalCorrupt) -> None:
         """Go on, numbers and all, without what the corrupt file held."""
@@ -402,6 +380,7 @@ class DurableJournal:
         old.close()
         self._reader.close()
         self._start_afresh(error)
+        self._lost_agents = True
         self._store.state = replace(self._store.state, sequence=old.state.sequence)
         now = self._clock()
         lost = Dropped(old.messages, old.state.heard_at or now, now)
@@ -412,3 +391,15 @@ class DurableJournal:
         if after >= self._store.state.sequence:
             return []
         return self._recent.maybe_after(after, most)
+
+
+def _attach(
+    states: Mapping[str, bytes | None], entries: Sequence[Entry], at: datetime
+) -> list[Entry]:
+    """Give each state to the last entry about its agent; return entries for those without one."""
+    left = dict(states)
+    for entry in reversed(entries):
+        agent = getattr(entry.what, "agent", None)
+        if agent in left:
+            entry.state = (agent, left.pop(agent))
+    return [Entry(None, at, state=each) for each in left.items()]

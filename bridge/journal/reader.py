@@ -35,8 +35,9 @@ class Reader:
         size = 0
         with translated(self._path):
             rows = self._database.execute(_READ, (after, most))
-            for sequence, stream, key, message_id, kind, time, body in rows:
-                found.append(Sealed(sequence, stream, key, message_id, kind, moment(time), body))
+            for sequence, stream, key, message_id, kind, time, body, trace in rows:
+                at = moment(time)
+                found.append(Sealed(sequence, stream, key, message_id, kind, at, body, trace))
                 size += len(body)
                 if size > MOST_READ_BYTES:
                     break

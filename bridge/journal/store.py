@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, TypeVar, cast
@@ -39,7 +39,7 @@ filled its disk to the last byte could never empty itself again.
 MOST_DELETED = 2_000
 """Settled messages deleted in one transaction: more would need as much disk as they free."""
 
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,15 @@ class State:
     heard_at: datetime | None = None  # when Tactium could last be heard
     dropped: Dropped | None = None
     forgot_at: datetime | None = None  # up to when commands may be forgotten that came again later
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What one commit adds: messages, notes on commands, the states of agents."""
+
+    messages: Sequence[Sealed]
+    notes: Sequence[Note] = ()
+    agents: Mapping[str, bytes | None] = field(default_factory=dict)
 
 
 class Store:
@@ -101,14 +110,12 @@ class Store:
             self._database.close()
         os.close(self._lock)
 
-    def commit(
-        self,
-        new: Sequence[Sealed],
-        settled: int,
-        state: State,
-        max_bytes: int,
-        notes: Sequence[Note] = (),
-    ) -> None:
+    def agents(self) -> list[tuple[str, bytes]]:
+        """Return the state of each agent. Raises `JournalUnwritable` or `JournalCorrupt`."""
+        with translated(self.path):
+            return self._execute("read_agents").fetchall()
+
+    def commit(self, news: News, settled: int, state: State, max_bytes: int) -> None:
         """Write all that changed, or nothing of it.
 
         Of what is `settled` it deletes so many at once that memory holds the pages;
@@ -116,7 +123,8 @@ class Store:
         the oldest make way, and `state.dropped` says so. Raises `JournalUnwritable`
         or `JournalCorrupt`.
         """
-        if new or notes:
+        new = news.messages
+        if new or news.notes:
             self._check_room()
         with translated(self.path), self._transaction():
             settled = min(settled, self.first + MOST_DELETED - 1)
@@ -130,7 +138,8 @@ class Store:
                 dropped, freed, first = self._drop(size - max_bytes)
                 messages, size = messages - dropped.messages, size - freed
                 state = replace(state, dropped=both(state.dropped, dropped))
-            forgot_at = self._commands.write(notes)
+            self._write_agents(news.agents)
+            forgot_at = self._commands.write(news.notes)
             if forgot_at is not None:
                 state = replace(state, forgot_at=forgot_at)
             self._write(state)
@@ -200,6 +209,13 @@ class Store:
             _maybe(moment, forgot_at),
         )
 
+    def _write_agents(self, agents: Mapping[str, bytes | None]) -> None:
+        for agent, state in agents.items():
+            if state is None:
+                self._execute("forget_agent", agent)
+            else:
+                self._execute("write_agent", agent, state)
+
     def _write(self, state: State) -> None:
         dropped = state.dropped
         self._execute(
@@ -239,6 +255,7 @@ def _row(message: Sealed) -> tuple[object, ...]:
         message.type,
         number(message.time),
         message.body,
+        message.trace,
     )
 
 

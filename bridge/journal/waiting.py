@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bridge.errors import JournalUnwritable
-from bridge.journal.commands import Note
+from bridge.journal.commands import Begun, Note
 from bridge.journal.store import Dropped
 from bridge.messages.envelope import Occurrence
 from bridge.messages.notices import FrameMalformed
@@ -19,7 +19,7 @@ ORDINARY_BYTES = 2_000
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """What is written together: something to publish, a note on a command, or both.
+    """What is written together: something to publish, a note on a command, an agent's state.
 
     `written` is done once it is on the disk.
     """
@@ -27,6 +27,7 @@ class Entry:
     what: Occurrence | None
     at: datetime
     note: Note | None = None
+    state: tuple[str, bytes | None] | None = None
     written: Future[None] | None = None
 
     @property
@@ -50,6 +51,7 @@ class Waiting:
 
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque()
+        self._states: dict[str, bytes | None] = {}  # of what had to be dropped
         self.weight = 0
 
     def __repr__(self) -> str:
@@ -60,7 +62,7 @@ class Waiting:
 
     def add(self, entry: Entry) -> None:
         """Add one: behind all others, or before them where it has no place in their order."""
-        if entry.what is None:
+        if isinstance(entry.note, Begun):
             self._entries.appendleft(entry)
         else:
             self._entries.append(entry)
@@ -75,9 +77,23 @@ class Waiting:
                 batch.append(entry)
                 heavy += entry.weight
 
+    def states_of(self, batch: list[Entry]) -> dict[str, bytes | None]:
+        """Return the latest state of each agent of whom a batch, or what was dropped, tells."""
+        states, self._states = self._states, {}
+        for entry in batch:
+            if entry.state is not None:
+                states[entry.state[0]] = entry.state[1]
+        return states
+
+    def keep(self, states: dict[str, bytes | None]) -> None:
+        """Take back states that were not written."""
+        self._states = states | self._states
+
     def shed(self) -> Dropped | None:
         """Drop the oldest, and tell whoever waits for it; return what was lost by that."""
         entry = self._take()
+        if entry.state is not None:
+            self._states[entry.state[0]] = entry.state[1]
         if entry.written is not None and not entry.written.done():
             entry.written.set_exception(JournalUnwritable("too much waits for the disk"))
         return Dropped(1, entry.at, entry.at) if entry.what is not None else None

@@ -6,6 +6,8 @@ its id and its body never change, however often it is sent (contract.md §2).
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -15,7 +17,7 @@ from urllib.parse import quote
 
 import orjson
 
-from bridge.messages.events import Event
+from bridge.messages.events import Event, Trace
 from bridge.messages.notices import Gap, Notice
 
 APP_ID = "tactium-bridge"
@@ -25,6 +27,8 @@ SCHEMA_TAG = "tag:tactium-bridge,2026:schema/1"
 LONGEST_WORD_BYTES = 180
 """An agent's word in a routing key, which AMQP limits to 255 bytes as a whole."""
 
+_PLAIN = re.compile(r"[A-Za-z0-9_~-]{1,180}")
+
 Stream = Literal["events", "bridge"]
 """Which of the two exchanges: what Tactium said, or what the bridge says of itself."""
 
@@ -33,7 +37,10 @@ Occurrence = Event | Notice
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """One message as it goes to the broker. `time` is when it was read, in UTC."""
+    """One message as it goes to the broker.
+
+    `time` is when it was read, in UTC; `trace` that of the command that caused it.
+    """
 
     sequence: int
     stream: Stream
@@ -42,6 +49,7 @@ class Sealed:
     type: str
     time: datetime
     body: bytes
+    trace: Trace = None
 
 
 class Envelope:
@@ -85,7 +93,8 @@ class Envelope:
                 "data": what.as_json() if isinstance(what, Gap) else what,
             }
         )
-        return Sealed(sequence, stream, routing_key, message_id, kind, at, body)
+        trace = getattr(what, "trace", None)
+        return Sealed(sequence, stream, routing_key, message_id, kind, at, body, trace)
 
     def _schema(self, path: str) -> str:
         if self._schema_base_url:
@@ -93,12 +102,28 @@ class Envelope:
         return f"{SCHEMA_TAG}/{path.removeprefix('events/').replace('/', '.')}"
 
 
+def trace_text(headers: Mapping[str, str]) -> Trace:
+    """Return the headers of a trace as one text, None where there are none."""
+    parent = headers.get("traceparent")
+    if parent is None:
+        return None
+    state = headers.get("tracestate")
+    return parent if state is None else f"{parent}\n{state}"
+
+
+def trace_headers(trace: Trace) -> dict[str, str]:
+    """Return the headers that a trace is made of."""
+    if trace is None:
+        return {}
+    parent, _, state = trace.partition("\n")
+    return {"traceparent": parent, "tracestate": state} if state else {"traceparent": parent}
+
+
 def timestamp(at: datetime) -> str:
     """Return `at` (aware) as the contract writes a time: RFC 3339, UTC, microseconds, Z."""
     return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-@lru_cache(maxsize=16_384)
 def agent_word(agent: str) -> str:
     """Return an agent's one word in a routing key (contract.md §1).
 
@@ -106,6 +131,11 @@ def agent_word(agent: str) -> str:
     login can add a word or look like a wildcard. A word over 180 bytes is cut
     to 163, never inside an escape, and a hash of the login stands behind it.
     """
+    return agent if _PLAIN.fullmatch(agent) else _escaped(agent)
+
+
+@lru_cache(maxsize=16_384)
+def _escaped(agent: str) -> str:
     word = quote(agent, safe="").replace(".", "%2E")
     if len(word) <= LONGEST_WORD_BYTES:
         return word

@@ -30,8 +30,28 @@ BUSY = 3
 """The status of an agent in a call."""
 
 
+Trace = str | None
+"""W3C Trace Context of the command behind a call: `traceparent`, on a second line `tracestate`."""
+
+
 @dataclass(slots=True)
-class _CallData:
+class _Traced:
+    """Part of a call. What begins with an underscore is no part of `data`, but of the headers."""
+
+    _trace: Trace = field(default=None, kw_only=True)
+
+    @property
+    def trace(self) -> Trace:
+        """The trace that the call belongs to, if any."""
+        return self._trace
+
+    @trace.setter
+    def trace(self, trace: Trace) -> None:
+        self._trace = trace
+
+
+@dataclass(slots=True)
+class _CallData(_Traced):
     agent: str
     call_id: str | None
     direction: Direction
@@ -69,7 +89,7 @@ class CallCurrent(_CallData):
 
 
 @dataclass(slots=True)
-class CallRecorded:
+class CallRecorded(_Traced):
     """Where the recording of a call is kept (§5.3)."""
 
     type: ClassVar[str] = "call.recorded"
@@ -83,7 +103,7 @@ class CallRecorded:
 
 
 @dataclass(slots=True)
-class CallEnded:
+class CallEnded(_Traced):
     """A call ended (§5.4).
 
     `repeated`: no call was open, Tactium said it twice. `inferred`: Tactium

@@ -56,6 +56,17 @@ class Gap:
 
 
 @dataclass(slots=True)
+class Resync:
+    """After a gap it was asked what may have changed: of so many agents, with so many changes."""
+
+    type: ClassVar[str] = "resync"
+
+    agents: int
+    changed: int
+    duration_seconds: float
+
+
+@dataclass(slots=True)
 class FrameMalformed:
     """Bytes from Tactium that are no frame: as readable text, and as they came."""
 
@@ -103,4 +114,4 @@ class CommandEnded:
         return f"command.{self.outcome}"
 
 
-Notice = LinkUp | LinkDown | Gap | FrameMalformed | ReplyLate | CommandEnded
+Notice = LinkUp | LinkDown | Gap | Resync | FrameMalformed | ReplyLate | CommandEnded

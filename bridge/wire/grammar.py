@@ -166,6 +166,11 @@ def understand(frame: Frame) -> Heard:
     return heard or FrameUnknown(fields[0].casefold(), fields, frame.raw)
 
 
+def reread(raw: str) -> Heard:
+    """Return what a whole frame says whose text was kept."""
+    return understand(Frame(raw[1:-2].split("><"), raw))
+
+
 def maybe_command(frame: Frame) -> tuple[type[WireCommand], dict[str, str]] | None:
     """Return which command a frame to Tactium is, with its values as spelt, or None."""
     for command, form in COMMANDS.items():

@@ -65,8 +65,9 @@ class FaultProxy:
 
     def heal(self) -> None:
         """Pass bytes again; what a black hole has held back stays lost with its connection."""
-        self.cut()
-        self._passing.set()
+        if not self._passing.is_set():
+            self.cut()
+            self._passing.set()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -18,11 +18,11 @@ SELECT coalesce(min(sequence), ?) FROM messages
 SELECT count(*), coalesce(sum(length(body)), 0) FROM messages WHERE sequence <= ?
 
 -- name: insert_message
-INSERT INTO messages (sequence, stream, routing_key, id, type, time, body)
-VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO messages (sequence, stream, routing_key, id, type, time, body, trace)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: read_messages
-SELECT sequence, stream, routing_key, id, type, time, body
+SELECT sequence, stream, routing_key, id, type, time, body, trace
 FROM messages WHERE sequence > ? ORDER BY sequence LIMIT ?
 
 -- name: read_oldest
@@ -30,3 +30,13 @@ SELECT sequence, time, length(body) FROM messages ORDER BY sequence
 
 -- name: delete_through
 DELETE FROM messages WHERE sequence <= ?
+
+-- name: read_agents
+SELECT agent, state FROM agents
+
+-- name: write_agent
+INSERT INTO agents (agent, state) VALUES (?, ?)
+ON CONFLICT (agent) DO UPDATE SET state = excluded.state
+
+-- name: forget_agent
+DELETE FROM agents WHERE agent = ?

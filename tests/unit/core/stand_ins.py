@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from bridge.core.calls import Calls
 from bridge.core.correlator import Answer, Late
 from bridge.core.dispatcher import Dispatcher
 from bridge.core.policy import Policy, ReplyQueues
@@ -22,7 +23,7 @@ from bridge.messages.notices import CommandEnded
 from bridge.messages.replies import SealedReply
 from bridge.settings import CommandsSettings
 from bridge.wire.frame import Decoder, Frame
-from bridge.wire.grammar import Speller, understand
+from bridge.wire.grammar import Speller, reread, understand
 
 PATIENCE_SECONDS = 2.0
 
@@ -167,9 +168,9 @@ class Desk:
         self.log = ScriptedLog()
         self.published: list[Event] = []
         self.late: list[Late] = []
-        self.heard_of: set[str] = set()
-        self.asked_for: list[str | None] = []
-        self.known = ["jose"]
+        ids = (f"call-{n}" for n in range(1, 1000))
+        self.calls = Calls(lambda: next(ids), reread)
+        self.calls.reconnected()
         self.open(mask=mask, **settings)
 
     def open(self, *, mask: bool = True, **settings: Any) -> None:
@@ -180,11 +181,7 @@ class Desk:
             return datetime.now(UTC)
 
         self.runner = Runner(
-            link=self.link,
-            command_log=self.log,
-            settings=given,
-            clock=clock,
-            heard_of=lambda agent: agent in self.heard_of,
+            link=self.link, command_log=self.log, settings=given, clock=clock, calls=self.calls
         )
         self.dispatcher = Dispatcher(
             runner=self.runner,
@@ -194,7 +191,7 @@ class Desk:
             settings=given,
             mask=mask,
             clock=clock,
-            known=self._known,
+            calls=self.calls,
         )
         self.runner.link_up()
 
@@ -219,17 +216,14 @@ class Desk:
         (frame,) = Decoder().feed(text.encode())
         assert isinstance(frame, Frame)
         heard = understand(frame)
-        self.heard_of.add(heard.agent)
         meaning = self.runner.hear(heard)
+        answers = meaning.command if meaning else None
+        events = self.calls.hear(heard, datetime.now(UTC), answers=answers)
+        self.published += events
         if isinstance(meaning, Late):
             self.late.append(meaning)
         if isinstance(meaning, Answer):
-            self.published += [heard] if isinstance(heard, Event) else []
-            self.runner.resolve(meaning, heard, self.published)
-
-    def _known(self, agent: str | None) -> list[dict[str, Any]]:
-        self.asked_for.append(agent)
-        return [{"agent": name} for name in ([agent] if agent else self.known)]
+            self.runner.resolve(meaning, heard, events)
 
 
 async def until(holds: Callable[[], bool]) -> None:

@@ -13,7 +13,7 @@ from bridge.core.calls import Calls
 from bridge.messages.commands import GetAgents, WireCommand, parse
 from bridge.messages.events import Event
 from bridge.wire.frame import Decoder, Frame
-from bridge.wire.grammar import understand
+from bridge.wire.grammar import reread, understand
 
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -28,7 +28,7 @@ class Story:
 
     def __init__(self) -> None:
         ids = (f"call-{n}" for n in range(1, 1000))
-        self.calls = Calls(lambda: next(ids))
+        self.calls = Calls(lambda: next(ids), reread)
         self.calls.reconnected()
         self.now = START
 
@@ -51,7 +51,7 @@ class Story:
 
     def known(self, agent: str | None = None) -> list[dict[str, Any]]:
         """Return what is known, as JSON."""
-        known: list[dict[str, Any]] = json.loads(orjson.dumps(self.calls.known(agent)))
+        known: list[dict[str, Any]] = json.loads(orjson.dumps(list(self.calls.known(agent))))
         return known
 
     @staticmethod

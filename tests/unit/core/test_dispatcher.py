@@ -91,11 +91,13 @@ async def test_a_call_that_answers_is_in_the_reply(command: dict[str, Any]) -> N
 async def test_get_agents_needs_no_link() -> None:
     """It is answered by the bridge itself, by the agent's canonical name."""
     desk = Desk()
+    desk.hear("<Jose><S><1>$")
+    desk.hear("<ana><S><2>$")
     desk.runner.link_down()
     everyone = await desk.post({"command": "get_agents"}).reply()
     one = await desk.post({"command": "get_agents", "agent": "JOSE"}).reply()
-    assert desk.asked_for == [None, "jose"]
-    assert everyone.data == one.data == {"agents": [{"agent": "jose"}]}
+    assert [agent["agent"] for agent in everyone.data["agents"]] == ["jose", "ana"]
+    assert one.data == {"agents": everyone.data["agents"][:1]}
     assert (one.outcome, one.agent, one.sent_at) == (Outcome.OK, "jose", None)
 
 
@@ -146,9 +148,10 @@ async def test_what_the_policy_forbids_is_not_run() -> None:
 async def test_get_agents_tells_nobody_of_agents_that_are_not_for_him() -> None:
     """Who may see some of them sees those."""
     desk = Desk(policy=[{"agents": ["sales-*"], "allow": True}])
-    desk.known = ["jose", "sales-1", "sales-2"]
+    for agent in ("jose", "sales-1", "sales-2"):
+        desk.hear(f"<{agent}><S><1>$")
     reply = await desk.post({"command": "get_agents"}).reply()
-    assert reply.data == {"agents": [{"agent": "sales-1"}, {"agent": "sales-2"}]}
+    assert [agent["agent"] for agent in reply.data["agents"]] == ["sales-1", "sales-2"]
     one = await desk.post({"command": "get_agents", "agent": "Jose"}).reply()
     assert one.outcome == "forbidden"
 

@@ -198,7 +198,7 @@ async def test_a_full_journal_can_pause_the_reading_instead(tmp_path: Path) -> N
 
         hearing = asyncio.create_task(hear())
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while journal._room.is_set():  # noqa: ASYNC110 - the pause is what is waited for
+            while journal._room._free.is_set():  # noqa: ASYNC110 - the pause is what is waited for
                 await asyncio.sleep(0.01)
         await asyncio.sleep(0.1)
         assert appended < 20_000

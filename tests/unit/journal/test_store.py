@@ -15,7 +15,7 @@ from bridge.errors import JournalBusy, JournalCorrupt, JournalUnwritable
 from bridge.journal.commands import SWEEP_EVERY, Begun, Memory
 from bridge.journal.reader import Reader
 from bridge.journal.sqlite import SQL
-from bridge.journal.store import Dropped, Store
+from bridge.journal.store import Dropped, News, Store
 from bridge.messages.envelope import Sealed
 
 START = datetime(2026, 11, 22, 12, 0, 0, 123456, UTC)
@@ -38,7 +38,7 @@ def commit(store: Store, *sequences: int, settled: int = 0, limit: int = NO_LIMI
     """Commit messages with these numbers."""
     last = max(sequences, default=store.state.sequence)
     state = replace(store.state, sequence=last)
-    store.commit([message(n) for n in sequences], settled, state, limit)
+    store.commit(News([message(n) for n in sequences]), settled, state, limit)
 
 
 def test_what_is_committed_is_there_after_a_restart(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_the_oldest_make_way_and_are_counted(tmp_path: Path) -> None:
 def test_when_tactium_was_last_heard_is_kept(tmp_path: Path) -> None:
     """To the microsecond, for the gap after a restart."""
     store = open_store(tmp_path)
-    store.commit([], 0, replace(store.state, heard_at=START), NO_LIMIT)
+    store.commit(News([]), 0, replace(store.state, heard_at=START), NO_LIMIT)
     store.close()
     again = open_store(tmp_path)
     assert again.state.heard_at == START
@@ -126,7 +126,7 @@ def test_a_journal_of_the_first_version_is_brought_up_to_date(tmp_path: Path) ->
     database.close()
     store = open_store(tmp_path)
     assert (store.state.journal_id, store.state.sequence) == ("old", 7)
-    store.commit([], 0, store.state, NO_LIMIT, [Begun(b"7", b"body", START)])
+    store.commit(News([], [Begun(b"7", b"body", START)]), 0, store.state, NO_LIMIT)
     store.close()
 
 
@@ -136,14 +136,14 @@ def test_commands_are_bounded_in_age_and_number(tmp_path: Path) -> None:
     reader = Reader(store.path)
     notes = [Begun(b"%d" % n, b"", START + timedelta(seconds=n)) for n in range(1_000)]
     for note in notes:
-        store.commit([], 0, store.state, NO_LIMIT, [note])
+        store.commit(News([], [note]), 0, store.state, NO_LIMIT)
     known = [n for n in range(1_000) if reader.recall(b"%d" % n)]
     assert known == list(range(known[0], 1_000))
     assert 300 <= len(known) <= 300 + SWEEP_EVERY
     assert store.state.forgot_at == START + timedelta(seconds=known[0] - 1)
     for n in range(SWEEP_EVERY):
         late = Begun(b"late%d" % n, b"", START + timedelta(days=1))
-        store.commit([], 0, store.state, NO_LIMIT, [late])
+        store.commit(News([], [late]), 0, store.state, NO_LIMIT)
     assert not [n for n in range(1_000) if reader.recall(b"%d" % n)]
     reader.close()
     store.close()

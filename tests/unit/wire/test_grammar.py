@@ -231,7 +231,8 @@ def test_the_end_of_a_call_is_told_by_its_word(text: str) -> None:
     said = heard(text)
     assert type(said) is CallEnded
     told = {"agent": "jose", "repeated": False, "inferred": False, "raw": text}
-    assert {field.name: getattr(said, field.name) for field in fields(said)} == {
+    known = {each.name: getattr(said, each.name) for each in fields(said) if each.name[0] != "_"}
+    assert known == {
         **dict.fromkeys(
             ["call_id", "direction", "started_at", "duration_seconds", "recordings", "context"]
         ),

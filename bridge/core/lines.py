@@ -1,0 +1,108 @@
+"""One line for each agent: what waits in it has its turn one after another.
+
+Different agents never wait for each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+
+class Turn(Protocol):
+    """What stands in a line."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether it cannot be sent away any more."""
+
+    async def take(self) -> None:
+        """Do what it is there for."""
+
+
+@dataclass(slots=True)
+class _Line:
+    turns: deque[Turn] = field(default_factory=deque)
+    worker: asyncio.Task[None] | None = None
+
+
+class Tasks:
+    """Tasks that end by themselves; one that fails says so."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __repr__(self) -> str:
+        return f"<Tasks: {len(self._tasks)}>"
+
+    def spawn(self, work: Any) -> asyncio.Task[None]:
+        """Begin a task."""
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def finish(self, seconds: float) -> None:
+        """Wait for all of them, but not longer than that."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+
+    def cancel(self) -> None:
+        """Cancel those that have not ended."""
+        for task in self._tasks:
+            task.cancel()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("task_failed", exc_info=error, todo="report this as a bug")
+
+
+class Lines:
+    """The lines of all agents for whom something waits."""
+
+    def __init__(self, tasks: Tasks) -> None:
+        self._tasks = tasks
+        self._lines: dict[str, _Line] = {}
+        self._stopping = False
+
+    def __repr__(self) -> str:
+        return f"<Lines: {len(self._lines)} agents>"
+
+    def length(self, agent: str) -> int:
+        """Return how many stand in an agent's line, the one whose turn it is among them."""
+        line = self._lines.get(agent)
+        return len(line.turns) if line else 0
+
+    def add(self, agent: str, turn: Turn) -> None:
+        """Put one at the end of an agent's line."""
+        line = self._lines.get(agent)
+        if line is None:
+            line = self._lines[agent] = _Line(deque([turn]))
+            line.worker = self._tasks.spawn(self._work(agent, line))
+        else:
+            line.turns.append(turn)
+
+    def stop(self) -> None:
+        """Let nobody begin any more."""
+        self._stopping = True
+        for line in self._lines.values():
+            if line.worker and not line.turns[0].begun:
+                line.worker.cancel()
+
+    async def _work(self, agent: str, line: _Line) -> None:
+        try:
+            while line.turns and not self._stopping:
+                try:
+                    await line.turns[0].take()
+                except Exception:  # whatever it was, it is nobody else's in the line
+                    log.exception("turn_failed", agent=agent, todo="report this as a bug")
+                line.turns.popleft()
+        finally:
+            del self._lines[agent]

@@ -1,0 +1,80 @@
+"""After a time without Tactium: ask what may have changed meanwhile (protocol.md §5).
+
+Each agent's status is asked, and the call of whoever is busy. The answers go the
+way of all that is heard: they are published, keep the id of a call that is still
+the same, and close one that is gone. Commands from users go first, and no more is
+asked in a second than the settings allow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from bridge.core.calls import Calls
+from bridge.core.ports import Clock
+from bridge.core.results import Result
+from bridge.messages.commands import GetCurrentCall, GetStatus, WireCommand
+from bridge.messages.events import BUSY
+from bridge.messages.notices import Resync as ResyncNotice
+from bridge.messages.replies import Outcome
+from bridge.settings import AgentsSettings
+
+log = structlog.get_logger(__name__)
+
+MOST_AT_ONCE = 16
+"""Agents asked at the same time: a few who are silent hold nobody else up."""
+
+Ask = Callable[[WireCommand], Awaitable[Result | None]]
+"""Asks Tactium when the agent has nothing else to do; None where the link is lost."""
+
+
+class Resync:
+    """Asks about every agent of whom something is known."""
+
+    def __init__(self, calls: Calls, ask: Ask, settings: AgentsSettings, clock: Clock) -> None:
+        self._calls = calls
+        self._ask = ask
+        self._seconds_between = 1 / settings.resync_per_second
+        self._clock = clock
+        self._next_at = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Resync: a question each {self._seconds_between:g} s>"
+
+    async def run(self) -> ResyncNotice:
+        """Ask about all of them, and return how many were asked and what it brought."""
+        begun = self._clock()
+        agents = self._calls.to_ask()
+        before = {agent: self._calls.state_of(agent) for agent in agents}
+        at_once = asyncio.Semaphore(MOST_AT_ONCE)
+
+        async def look(agent: str) -> None:
+            try:
+                await self._look_after(agent)
+            finally:
+                at_once.release()
+
+        async with asyncio.TaskGroup() as group:
+            for agent in agents:
+                await at_once.acquire()
+                group.create_task(look(agent))
+        changed = sum(self._calls.state_of(agent) != before[agent] for agent in agents)
+        seconds = (self._clock() - begun).total_seconds()
+        log.info("resync_done", agents=len(agents), changed=changed, seconds=seconds)
+        return ResyncNotice(len(agents), changed, seconds)
+
+    async def _look_after(self, agent: str) -> None:
+        status = await self._ask_slowly(GetStatus(agent=agent))
+        if status is None or status.outcome is not Outcome.OK or status.data["code"] != BUSY:
+            return
+        await self._ask_slowly(GetCurrentCall(agent=agent))
+
+    async def _ask_slowly(self, command: WireCommand) -> Result | None:
+        """Ask no sooner than the rate allows."""
+        now = asyncio.get_running_loop().time()
+        self._next_at = max(self._next_at, now) + self._seconds_between
+        await asyncio.sleep(self._next_at - self._seconds_between - now)
+        return await self._ask(command)
