@@ -14,7 +14,14 @@ from aio_pika import connect
 from ulid import ULID
 
 from bridge.sandbox import RabbitMQNode
-from bridge.settings import AmqpSettings, CommandsSettings, JournalSettings, LinkSettings, Settings
+from bridge.settings import (
+    AgentsSettings,
+    AmqpSettings,
+    CommandsSettings,
+    JournalSettings,
+    LinkSettings,
+    Settings,
+)
 from bridge.simulator import Answers, SimulatorOptions, open_simulator
 from tests.integration.site import OpenSite, Site
 
@@ -48,12 +55,14 @@ def open_site(vhost_url: str, tmp_path: Path, default_tactium: SimulatorOptions)
         link: Mapping[str, Any] = MappingProxyType({}),
         amqp: Mapping[str, Any] = MappingProxyType({}),
         commands: Mapping[str, Any] = MappingProxyType({}),
+        agents: Mapping[str, Any] = MappingProxyType({}),
     ) -> AsyncIterator[Site]:
         async with open_simulator(tactium) as simulator:
             settings = Settings(
                 link=LinkSettings(host="127.0.0.1", port=simulator.port, **link),
                 amqp=AmqpSettings.model_validate({"url": vhost_url, **amqp}),
                 commands=CommandsSettings(**commands),
+                agents=AgentsSettings(**agents),
                 journal=JournalSettings(path=tmp_path / "bridge.db"),
             )
             async with await connect(vhost_url) as connection:

@@ -351,7 +351,7 @@ async def test_one_command_at_a_time_per_agent_many_agents_in_parallel(site: Sit
     for agent in ("ana", "bruno", "carla"):
         reply = await site.ask({"command": "get_status", "agent": agent})
         assert (reply["agent"], reply["outcome"]) == (agent, "ok")
-    assert commands_received(site.tactium)[0] == b"<Silent><P><ON><1>$"
+    assert b"<Silent><P><ON><1>$" in site.tactium.received
     assert b"<Silent><P><ON><2>$" not in site.tactium.received
     outcomes = [(await site.next_reply())[1]["outcome"] for _ in range(2)]
     assert outcomes == ["timeout", "timeout"]
