@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -44,31 +44,39 @@ def default_tactium() -> SimulatorOptions:
     return TACTIUM
 
 
+@asynccontextmanager
+async def make_site(
+    url: str,
+    journal: Path,
+    *,
+    tactium: SimulatorOptions = TACTIUM,
+    link: Mapping[str, Any] = MappingProxyType({}),
+    amqp: Mapping[str, Any] = MappingProxyType({}),
+    commands: Mapping[str, Any] = MappingProxyType({}),
+    agents: Mapping[str, Any] = MappingProxyType({}),
+) -> AsyncIterator[Site]:
+    """Open a site: Tactium and the broker are there, the bridge is not yet."""
+    async with open_simulator(tactium) as simulator:
+        settings = Settings(
+            link=LinkSettings(host="127.0.0.1", port=simulator.port, **link),
+            amqp=AmqpSettings.model_validate({"url": url, **amqp}),
+            commands=CommandsSettings(**commands),
+            agents=AgentsSettings(**agents),
+            journal=JournalSettings(path=journal),
+        )
+        async with await connect(url) as connection:
+            site = Site(simulator, settings, await connection.channel(on_return_raises=True))
+            await site.subscribe()
+            yield site
+
+
 @pytest.fixture
 def open_site(vhost_url: str, tmp_path: Path, default_tactium: SimulatorOptions) -> OpenSite:
-    """Return what opens a site: Tactium and the broker are there, the bridge is not yet."""
+    """Return what opens a site on a fresh vhost."""
 
-    @asynccontextmanager
-    async def opened(
-        *,
-        tactium: SimulatorOptions = default_tactium,
-        link: Mapping[str, Any] = MappingProxyType({}),
-        amqp: Mapping[str, Any] = MappingProxyType({}),
-        commands: Mapping[str, Any] = MappingProxyType({}),
-        agents: Mapping[str, Any] = MappingProxyType({}),
-    ) -> AsyncIterator[Site]:
-        async with open_simulator(tactium) as simulator:
-            settings = Settings(
-                link=LinkSettings(host="127.0.0.1", port=simulator.port, **link),
-                amqp=AmqpSettings.model_validate({"url": vhost_url, **amqp}),
-                commands=CommandsSettings(**commands),
-                agents=AgentsSettings(**agents),
-                journal=JournalSettings(path=tmp_path / "bridge.db"),
-            )
-            async with await connect(vhost_url) as connection:
-                site = Site(simulator, settings, await connection.channel(on_return_raises=True))
-                await site.subscribe()
-                yield site
+    def opened(**given: Any) -> AbstractAsyncContextManager[Site]:
+        options = {"tactium": default_tactium} | given
+        return make_site(vhost_url, tmp_path / "bridge.db", **options)
 
     return opened
 

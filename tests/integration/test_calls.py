@@ -140,6 +140,7 @@ async def test_context_and_trace_ride_on_the_call(quick: Site) -> None:
         assert keys == ["ana.call.started.outbound", "ana.call.recorded", "ana.call.ended"]
         quick.tactium.set_status("ana", Status.AVAILABLE)
         quick.tactium.begin_call("ana", CALL)
+        event = await quick.next_message()
         while event.routing_key != "ana.call.started.outbound":
             event = await quick.next_message()
         assert json.loads(event.body)["data"]["context"] is None
