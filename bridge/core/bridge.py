@@ -19,6 +19,7 @@ import structlog
 from bridge.core.calls import Calls
 from bridge.core.correlator import Answer, Late
 from bridge.core.dispatcher import Dispatcher
+from bridge.core.lines import Tasks
 from bridge.core.ports import Clock, Inbox, Journal, Link, Publisher
 from bridge.core.resync import Resync
 from bridge.messages.commands import ADMINISTRATOR
@@ -72,6 +73,7 @@ class Bridge:
         self._calls = calls
         self._runner = dispatcher.runner
         self._dispatcher = dispatcher
+        self._tasks = Tasks()
         self._resync = resync
         self._resyncing: asyncio.Task[None] | None = None
         self._latest_agent: str | None = None
@@ -109,7 +111,7 @@ class Bridge:
         await self._journal.append(found, at)
         self._runner.link_up()
         if was_deaf:
-            self._resyncing = asyncio.create_task(self._ask_what_changed())
+            self._resyncing = self._tasks.spawn(self._ask_what_changed())
 
     async def on_down(
         self, notice: LinkDown, at: datetime, *, silent_since: datetime | None

@@ -35,7 +35,7 @@ from bridge.core.results import (
 )
 from bridge.core.runner import Errand, Runner
 from bridge.errors import Flaw, InvalidCommand, JournalError
-from bridge.messages.commands import Command, GetAgents, WireCommand, parse
+from bridge.messages.commands import GetAgents, WireCommand, parse
 from bridge.messages.envelope import trace_text
 from bridge.messages.replies import Outcome, SealedReply
 from bridge.settings import CommandsSettings
@@ -50,6 +50,7 @@ _LAST_WORDS_SECONDS = 0.5  # to send the replies of what a stop has cut short
 _CLOCK_STEP = timedelta(seconds=1)  # AMQP tells when a message was sent in whole seconds
 
 _ANOTHER = invalid([Flaw("message_id", "was used for another command before")])
+_FORBIDDEN = forbidden("no rule of the policy lets this user give this command")
 _ASKED_TOO_OFTEN = unavailable("it was asked for too often before it had an answer")
 _TOO_MANY_WAIT = unavailable("too many commands wait for this agent already")
 
@@ -153,6 +154,8 @@ class Dispatcher:
             self._take(delivery)
         elif job.digest != delivery.digest:
             self._tasks.spawn(self._tell(_refused(delivery, _ANOTHER)))
+        elif not self._may_command(delivery, job.request):
+            self._tasks.spawn(self._tell(_refused(delivery, _FORBIDDEN)))
         elif len(job.deliveries) > self._settings.max_waiting:
             self._tasks.spawn(self._tell(_refused(delivery, _ASKED_TOO_OFTEN)))
         else:
@@ -198,7 +201,7 @@ class Dispatcher:
             agent = command.agent.casefold() if command.agent else None
             job.request = Request(request.id, command.command, agent, command.context)
             job.changes_something = command.changes_something
-            job.result = job.result or self._maybe_known_result(job.request, command, delivery)
+            job.result = job.result or self._maybe_known_result(job.request, delivery)
             if job.result is None and not isinstance(command, GetAgents):
                 job.errand = Errand(
                     request.id,
@@ -221,16 +224,16 @@ class Dispatcher:
         else:
             self._tasks.spawn(self._answer(job))
 
-    def _maybe_known_result(
-        self, request: Request, command: Command, delivery: Delivery
-    ) -> Result | None:
-        """Return the result of a command that needs no Tactium."""
+    def _maybe_known_result(self, request: Request, delivery: Delivery) -> Result | None:
+        """Return the result of a command that is not for Tactium."""
         result = given_up(delivery.failed)
         if result is not None:
             return result
-        if not self._policy.allows(delivery.user, command.command, request.agent):
-            return forbidden("no rule of the policy lets this user give this command")
-        return None
+        return None if self._may_command(delivery, request) else _FORBIDDEN
+
+    def _may_command(self, delivery: Delivery, request: Request) -> bool:
+        command = request.command
+        return command is None or self._policy.allows(delivery.user, command, request.agent)
 
     def _deadline(self, delivery: Delivery) -> datetime:
         """Return until when a command may begin: from when it was sent, where that is said.
@@ -274,16 +277,23 @@ class Dispatcher:
         """
         try:
             remembered = await self._recall(job)
-            if remembered is None or remembered.digest == job.digest:
-                if remembered is not None and remembered.reply is not None:
-                    return remembered.reply
+            if remembered is not None and remembered.digest != job.digest:
+                self._answer_alone(job, _ANOTHER)
+            elif remembered is None or remembered.reply is None:
                 job.result = await self._result(job, remembered)
+            elif job.result is _FORBIDDEN:  # the answer is for those who may ask
+                self._answer_alone(job, _FORBIDDEN)
             else:
-                job.identity, job.result = None, _ANOTHER
+                return remembered.reply
         except Exception:  # whatever it was, its requester is owed an answer
             log.exception("command_crashed", command_id=job.request.id)
             job.result = uncertain("the bridge failed while running it; see its log")
         return None
+
+    def _answer_alone(self, job: _Job, result: Result) -> None:
+        """Let a command end so, and leave what is remembered of the other as it is."""
+        self._forget(job)
+        job.identity, job.result = None, result
 
     async def _recall(self, job: _Job) -> Remembered | None:
         if job.identity is None:

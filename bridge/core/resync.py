@@ -16,6 +16,7 @@ import structlog
 from bridge.core.calls import Calls
 from bridge.core.ports import Clock
 from bridge.core.results import Result
+from bridge.errors import InvalidCommand
 from bridge.messages.commands import GetCurrentCall, GetStatus, WireCommand
 from bridge.messages.events import BUSY
 from bridge.messages.notices import Resync as ResyncNotice
@@ -67,10 +68,13 @@ class Resync:
         return ResyncNotice(len(agents), changed, seconds)
 
     async def _look_after(self, agent: str) -> None:
-        status = await self._ask_slowly(GetStatus(agent=agent))
-        if status is None or status.outcome is not Outcome.OK or status.data["code"] != BUSY:
-            return
-        await self._ask_slowly(GetCurrentCall(agent=agent))
+        try:
+            status = await self._ask_slowly(GetStatus(agent=agent))
+            if status is None or status.outcome is not Outcome.OK or status.data["code"] != BUSY:
+                return
+            await self._ask_slowly(GetCurrentCall(agent=agent))
+        except (InvalidCommand, ValueError) as error:  # a login that cannot be written back
+            log.debug("agent_not_asked", reason=str(error))
 
     async def _ask_slowly(self, command: WireCommand) -> Result | None:
         """Ask no sooner than the rate allows."""

@@ -188,3 +188,15 @@ async def test_no_resync_at_the_very_first_start(quick: Site) -> None:
         _, resync = await until_resync(quick)
         assert resync["agents"] == 1
         await until(quick.inbox.empty)
+
+
+async def test_a_login_that_cannot_be_written_back_is_passed_over(quick: Site) -> None:
+    """Nobody can ask after it; the others are asked all the same."""
+    async with quick.bridge():
+        await quick.next_data("main.link.up")
+        await quick.say("<a$b><S><1>$<日本><S><1>$<ana><S><1>$".encode())
+        await quick.next_data("ana.agent.status")
+        await quick.tactium.drop_clients()
+        found, resync = await until_resync(quick)
+        assert resync["agents"] == 3
+        assert "ana.agent.status" in [key for key, _ in found]

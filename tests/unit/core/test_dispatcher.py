@@ -145,6 +145,23 @@ async def test_what_the_policy_forbids_is_not_run() -> None:
     assert [trace.type for trace in desk.audited] == ["command.forbidden"] * 2
 
 
+@pytest.mark.parametrize("answered", [False, True])
+async def test_nobody_gets_an_answer_that_is_not_for_him(*, answered: bool) -> None:
+    """Who may not give a command may not learn of its answer by giving it once more."""
+    desk = Desk(policy=[{"user": "crm", "allow": True}])
+    first = desk.post(GET_STATUS, message_id="7")
+    await desk.wrote(GET_STATUS_FRAME)
+    if answered:
+        desk.hear("<jose><S><1>$")
+        await first.reply()
+    assert (await desk.post(GET_STATUS, message_id="7", user="eve").reply()).outcome == "forbidden"
+    if not answered:
+        desk.hear("<jose><S><1>$")
+    assert (await first.reply()).outcome == "ok"
+    assert (await desk.post(GET_STATUS, message_id="7").reply()).outcome == "ok"
+    assert desk.dispatcher._jobs == {}
+
+
 async def test_get_agents_tells_nobody_of_agents_that_are_not_for_him() -> None:
     """Who may see some of them sees those."""
     desk = Desk(policy=[{"agents": ["sales-*"], "allow": True}])
@@ -548,6 +565,7 @@ async def test_the_same_id_with_another_body_is_invalid(*, answered: bool) -> No
         await first.reply()
     assert (await other.reply()).outcome == Outcome.INVALID
     assert desk.link.written == [RESUME_FRAME]
+    assert desk.dispatcher._jobs == {}
 
 
 async def test_a_redelivered_change_without_an_identity() -> None:
