@@ -52,7 +52,8 @@ def compose(settings: Settings) -> Bridge:
         return Envelope(site=settings.site, journal_id=journal_id, schema_base_url=base_url)
 
     commands = settings.commands
-    memory = Memory(timedelta(seconds=commands.remember_seconds), commands.remember_most)
+    remember_seconds = max(commands.remember_seconds, commands.ttl_seconds)
+    memory = Memory(timedelta(seconds=remember_seconds), commands.remember_most)
     journal = DurableJournal(
         settings.journal, memory=memory, envelope_of=envelope_of, new_id=new_id, clock=now
     )
@@ -75,12 +76,19 @@ def compose(settings: Settings) -> Bridge:
         calls=calls,
     )
     health = Health(publisher.CONNECTION, consumer.CONNECTION)
-    outbox = Outbox(topology.dead, settings.amqp.confirm_timeout_seconds)
+    outbox = Outbox(topology.dead)
     return Bridge(
         link=link,
         journal=journal,
         publisher=Publisher(settings.amqp, topology, outbox, health),
-        inbox=Consumer(settings.amqp, topology, outbox, health, prefetch=commands.prefetch),
+        inbox=Consumer(
+            settings.amqp,
+            topology,
+            outbox,
+            health,
+            prefetch=commands.prefetch,
+            on_new_queue=journal.met_new_queue,
+        ),
         calls=calls,
         dispatcher=dispatcher,
         resync=Resync(calls, dispatcher.ask, settings.agents, now),

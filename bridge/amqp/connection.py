@@ -113,8 +113,8 @@ async def _connect_and_use(
     )
     try:
         await connection.connect(timeout=settings.connect_timeout_seconds)
-    except FOREIGN as error:
-        await connection.close()  # or it would close itself, at no time that anyone chose
+    except Exception as error:  # whoever answers there need not speak AMQP
+        await _close(connection)  # or it would close itself, at no time that anyone chose
         raise _translated(error) from error
     lost: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
 
@@ -153,8 +153,10 @@ def _raise_why(using: asyncio.Task[None], lost: asyncio.Future[BaseException | N
     cancelled by itself says nothing but that.
     """
     cause = None if using.cancelled() or not using.done() else using.exception()
-    if cause is not None and not isinstance(cause, FOREIGN):
+    if isinstance(cause, BrokerError):
         raise cause
+    if cause is not None and not isinstance(cause, FOREIGN):
+        log.error("broker_use_failed", exc_info=cause, todo="report this as a bug")
     reason = cause or (lost.result() if lost.done() else None)
     raise _translated(reason) from reason
 
@@ -164,8 +166,8 @@ async def _close(connection: AbstractConnection) -> None:
     try:
         async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
             await connection.close()
-    except FOREIGN:
-        log.debug("broker_close_failed")
+    except Exception as error:  # noqa: BLE001 - it is gone all the same
+        log.debug("broker_close_failed", reason=str(error))
 
 
 def _translated(error: BaseException | None) -> BrokerError:

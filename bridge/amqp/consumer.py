@@ -7,6 +7,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
+from typing import Protocol
 
 import structlog
 from aio_pika.abc import AbstractConnection
@@ -28,8 +30,11 @@ log = structlog.get_logger(__name__)
 CONNECTION = "commands"
 STOP_TIMEOUT_SECONDS = 1.0
 
-MOST_HELD_BYTES = 1024 * 1024
+MOST_HELD_BYTES = 128 * 1024
 """Of one command; the contract allows far less, and RabbitMQ far more."""
+
+MOST_WAITING = 1_000
+"""Commands that wait for their agent or for the link, beside those that need not wait."""
 
 MOST_TRIES = 3
 """How often an answer is sent while the broker lives, and takes everything but it.
@@ -56,38 +61,53 @@ class _Delivered(Delivery):
         Waits for the publishing connection where that is down. A delivery whose
         channel is gone is left alone: the broker brings it again.
         """
+        if reply.outcome.buried or self.failed is not None:
+            await self._insist(reply, partial(self.outbox.bury, self.message, reply))
+        if self.reply_to and not unanswered:
+            correlation_id = self.correlation_id or self.message_id
+            send = partial(self.outbox.reply, self.reply_to, correlation_id, reply, self.trace)
+            await self._insist(reply, send)
+        if not self.message.channel.is_closed:
+            await self._acknowledge()
+
+    async def _insist(self, reply: SealedReply, send: Send) -> None:
+        """Send until it is confirmed, or the delivery is lost, or nothing but it is at fault."""
         waits = delays()
         tries = 0
-        to_bury = reply.outcome.buried or self.failed is not None
+        alone = False
         while not self.message.channel.is_closed:
             try:
-                if to_bury:
-                    await self.outbox.bury(self.message, reply)
-                    to_bury = False
-                if self.reply_to and not unanswered:
-                    correlation_id = self.correlation_id or self.message_id
-                    await self.outbox.reply(self.reply_to, correlation_id, reply, self.trace)
-            except BrokerDown:
-                await asyncio.sleep(next(waits))
-            except Unconfirmed as error:
+                await send(alone=alone)
+            except BrokerDown as error:
+                log.debug("reply_unconfirmed", command_id=reply.id, reason=str(error))
+            except Unconfirmed:
                 tries += 1
                 if tries == MOST_TRIES:
                     log.exception("reply_given_up", command_id=reply.id, todo=_ADVICE)
-                    await self._acknowledge()
                     return
-                log.debug("reply_unconfirmed", command_id=reply.id, reason=str(error))
-                await asyncio.sleep(next(waits))
             else:
-                await self._acknowledge()
                 return
+            alone = True
+            await asyncio.sleep(next(waits))
 
     async def _acknowledge(self) -> None:
         with suppress(*FOREIGN):
             await self.message.channel.basic_ack(self.message.delivery_tag or 0, wait=False)
 
 
+class Send(Protocol):
+    """Sends one thing, beside others or alone."""
+
+    async def __call__(self, *, alone: bool) -> None:
+        """Raise `BrokerDown` or `Unconfirmed`."""
+
+
 class Consumer:
-    """Owns the consuming connection; answers go out through the `outbox`."""
+    """Owns the consuming connection; answers go out through the `outbox`.
+
+    `on_new_queue` is called before the queue of commands is declared that was not
+    there: nothing in it was ever delivered to anybody.
+    """
 
     def __init__(
         self,
@@ -97,12 +117,14 @@ class Consumer:
         health: Health,
         *,
         prefetch: int,
+        on_new_queue: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._health = health
         self._topology = topology
         self._outbox = outbox
         self._prefetch = prefetch
+        self._on_new_queue = on_new_queue
         self._channel: AbstractChannel | None = None
         self._tags: list[str] = []
         self._stopping = False
@@ -131,7 +153,9 @@ class Consumer:
     ) -> None:
         """Declare and consume, for as long as the connection lasts."""
         opened = await connection.channel(publisher_confirms=False)
-        await opened.set_qos(prefetch_count=self._prefetch)
+        await opened.set_qos(prefetch_count=self._prefetch + MOST_WAITING)
+        if not await self._topology.has_commands(connection):
+            self._on_new_queue()
         commands, given_up = await self._topology.declare_queues(opened)
         channel = await opened.get_underlay_channel()
         cancelled = asyncio.Event()

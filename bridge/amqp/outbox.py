@@ -7,12 +7,13 @@ that fails disturbs no event. Each is confirmed before its sender goes on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import structlog
 from aiormq.abc import AbstractChannel, DeliveredMessage
-from aiormq.exceptions import DeliveryError, PublishError
+from aiormq.exceptions import ChannelInvalidStateError, DeliveryError, PublishError
 from pamqp.commands import Basic
 from ulid import ULID
 
@@ -28,15 +29,23 @@ log = structlog.get_logger(__name__)
 REPLY_TYPE = "tactium.reply"
 MOST_REASON_CHARACTERS = 1024
 PERSISTENT = 2
+LONGEST_ALARM_SECONDS = 600.0
+"""How long the broker may hold back what is published. A reply that waits so long is on its
+way already and is not sent a second time; a broker that hangs ends the connection sooner."""
 
 
 class Outbox:
-    """Sends what is not an event, for as long as it is `attach`ed to a channel."""
+    """Sends what is not an event, for as long as it is `attach`ed to a channel.
 
-    def __init__(self, dead_exchange: str, confirm_timeout_seconds: float) -> None:
+    What failed once is sent `alone`: whatever goes wrong then is its own fault.
+    """
+
+    def __init__(self, dead_exchange: str) -> None:
         self._dead_exchange = dead_exchange
-        self._confirm_timeout_seconds = confirm_timeout_seconds
         self._channel: AbstractChannel | None = None
+        self._under_way = 0
+        self._changed = asyncio.Condition()
+        self._exclusive = False
 
     def attach(self, channel: AbstractChannel | None) -> None:
         """Send through this channel from now on; None where there is none."""
@@ -48,6 +57,8 @@ class Outbox:
         correlation_id: str | None,
         reply: SealedReply,
         trace: Mapping[str, str],
+        *,
+        alone: bool,
     ) -> None:
         """Send a reply and have it confirmed; `trace` are its headers of that name.
 
@@ -56,7 +67,8 @@ class Outbox:
         A queue that is gone, or full and refusing, is its owner's own affair:
         logged, and no error. Direct reply-to never says so, and returns as
         unroutable even what it delivers. Raises `BrokerDown` where there is no
-        connection, `Unconfirmed` where the reply may not have arrived.
+        connection or others may have brought it down, `Unconfirmed` where the
+        reply itself did.
         """
         properties = Basic.Properties(
             content_type="application/json",
@@ -70,19 +82,19 @@ class Outbox:
         )
         mandatory = not reply_to.startswith(DIRECT_REPLY_TO)
         try:
-            await self._send("", reply_to, reply.body, properties, mandatory=mandatory)
+            async with self._turn(alone=alone):
+                await self._send("", reply_to, reply.body, properties, mandatory=mandatory)
         except PublishError:
             log.warning("reply_unroutable", command_id=reply.id, todo="its queue is gone")
         except DeliveryError:
             log.warning("reply_refused", command_id=reply.id, todo="its queue is full")
 
-    async def bury(self, message: DeliveredMessage, reply: SealedReply) -> None:
+    async def bury(self, message: DeliveredMessage, reply: SealedReply, *, alone: bool) -> None:
         """Keep a command that was not run, as it came, with what became of it.
 
         A huge body was cut when it came; the header `body_bytes` says how long it was.
 
-        Raises `BrokerDown` where there is no connection, `Unconfirmed` where it
-        may not have arrived.
+        Raises what `reply` does.
         """
         properties = message.header.properties
         sent_bytes = message.header.body_size
@@ -107,9 +119,32 @@ class Outbox:
             app_id=properties.app_id,
         )
         try:
-            await self._send(self._dead_exchange, message.routing_key or "", message.body, buried)
+            async with self._turn(alone=alone):
+                key = message.routing_key or ""
+                await self._send(self._dead_exchange, key, message.body, buried)
         except DeliveryError as error:
             raise Unconfirmed(str(error)) from error
+
+    @asynccontextmanager
+    async def _turn(self, *, alone: bool) -> AsyncIterator[None]:
+        """Send beside others, or, `alone`, when nobody else does."""
+        async with self._changed:
+            await self._changed.wait_for(
+                lambda: not (self._exclusive or (alone and self._under_way))
+            )
+            self._exclusive = alone
+            self._under_way += 1
+        try:
+            yield
+        except Unconfirmed as error:
+            if alone:
+                raise
+            raise BrokerDown(str(error)) from error
+        finally:
+            self._under_way -= 1
+            self._exclusive = False
+            async with self._changed:
+                self._changed.notify_all()
 
     async def _send(
         self,
@@ -130,11 +165,13 @@ class Outbox:
                 routing_key=routing_key,
                 properties=properties,
                 mandatory=mandatory,
-                timeout=self._confirm_timeout_seconds,
+                timeout=LONGEST_ALARM_SECONDS,
             )
         except DeliveryError:  # returned, or refused by its queue: nobody's connection is at fault
             raise
-        except TimeoutError:  # an alarm holds back all that is published; it passes
+        except ChannelInvalidStateError as error:  # somebody else's mistake closed it
+            raise BrokerDown(str(error)) from error
+        except TimeoutError:
             raise BrokerDown("not confirmed in time") from None
         except FOREIGN as error:
             raise Unconfirmed(str(error)) from error

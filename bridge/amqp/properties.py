@@ -40,7 +40,7 @@ def writable(headers: dict[str, Any]) -> dict[str, Any]:
     """Return somebody's headers where they can be written back, else none."""
     try:
         size = len(encode.field_table(headers))
-    except (TypeError, ValueError, OverflowError, struct.error):
+    except (TypeError, ValueError, OverflowError, RecursionError, struct.error):
         return {}
     return headers if size <= MOST_HEADER_BYTES else {}
 
@@ -72,7 +72,7 @@ def _or_else(read: Reader, fallback: Reader) -> Reader:
     def lenient(data: bytes) -> tuple[int, Any]:
         try:
             return read(data)
-        except (ValueError, OverflowError, OSError, KeyError, IndexError):
+        except Exception:  # noqa: BLE001 - whatever it is, nobody else is to suffer for it
             return fallback(data)
 
     return lenient

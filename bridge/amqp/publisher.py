@@ -19,6 +19,7 @@ from bridge.amqp.outbox import PERSISTENT, Outbox
 from bridge.amqp.topology import Topology
 from bridge.backoff import delays
 from bridge.core.ports import Journal
+from bridge.errors import BrokerDown
 from bridge.messages.envelope import APP_ID, CONTENT_TYPE, Sealed, trace_headers
 from bridge.settings import AmqpSettings
 
@@ -57,17 +58,28 @@ class Publisher:
         channel = await connection.channel()
         await self._topology.declare_exchanges(channel)
         events = cast("Channel", await channel.get_underlay_channel())
-        replies = await connection.channel(on_return_raises=True)
-        self._outbox.attach(await replies.get_underlay_channel())
+        await self._topology.declare_dead(channel)
+        replies = await (await connection.channel(on_return_raises=True)).get_underlay_channel()
+        self._outbox.attach(replies)
         on_ready()
+        publishing = asyncio.create_task(self._publish_all(journal, events))
         try:
-            while True:
-                batch = await journal.read(journal.settled, WINDOW)
-                async with asyncio.timeout(self._settings.confirm_timeout_seconds):
-                    await self._send(events, batch)
-                journal.settle(batch[-1].sequence)
+            # A reply can bring its channel down; without one nobody would get any more.
+            await asyncio.wait((publishing, replies.closing), return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._outbox.attach(None)
+            publishing.cancel()
+            await asyncio.wait((publishing,))
+        if not publishing.cancelled():
+            await publishing
+        raise BrokerDown("the channel for replies was closed")
+
+    async def _publish_all(self, journal: Journal, channel: Channel) -> None:
+        while True:
+            batch = await journal.read(journal.settled, WINDOW)
+            async with asyncio.timeout(self._settings.confirm_timeout_seconds):
+                await self._send(channel, batch)
+            journal.settle(batch[-1].sequence)
 
     async def _send(self, channel: Channel, batch: Sequence[Sealed]) -> None:
         """Have a batch confirmed.

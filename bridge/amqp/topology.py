@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from aio_pika.abc import AbstractChannel, AbstractQueue, ExchangeType
-from aiormq.exceptions import ChannelPreconditionFailed
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractQueue, ExchangeType
+from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from bridge.errors import TopologyConflict
 from bridge.messages.envelope import Stream
@@ -52,12 +52,21 @@ class Topology:
         for name in self.exchanges.values():
             await self._exchange(channel, name, ExchangeType.TOPIC)
 
-    async def declare_queues(self, channel: AbstractChannel) -> tuple[AbstractQueue, AbstractQueue]:
-        """Declare where commands come from; return that queue and the one of those given up.
+    async def has_commands(self, connection: AbstractConnection) -> bool:
+        """Return whether the queue of commands is there already."""
+        channel = await connection.channel()
+        try:
+            await channel.declare_queue(self.commands, passive=True)
+        except ChannelNotFoundEntity:
+            return False
+        await channel.close()
+        return True
 
-        Raises `TopologyConflict` where one exists with other arguments.
+    async def declare_dead(self, channel: AbstractChannel) -> None:
+        """Declare where commands are kept that were not run.
+
+        Raises `TopologyConflict` where it exists with other arguments.
         """
-        await self._exchange(channel, self.commands, ExchangeType.TOPIC)
         await self._exchange(channel, self.dead, ExchangeType.FANOUT)
         dead = await self._queue(
             channel,
@@ -69,6 +78,14 @@ class Topology:
             },
         )
         await dead.bind(self.dead)
+
+    async def declare_queues(self, channel: AbstractChannel) -> tuple[AbstractQueue, AbstractQueue]:
+        """Declare where commands come from; return that queue and the one of those given up.
+
+        Raises `TopologyConflict` where one exists with other arguments.
+        """
+        await self._exchange(channel, self.commands, ExchangeType.TOPIC)
+        await self.declare_dead(channel)
         given_up = await self._queue(
             channel,
             self.given_up,

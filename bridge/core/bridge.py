@@ -184,6 +184,7 @@ class Bridge:
             log.info("stopping")
             await self._inbox.stop()
             await self._dispatcher.stop(GRACE_SECONDS)
+            self._journal.hurry()
             listening.cancel()
             await asyncio.wait((listening,), timeout=HANG_UP_SECONDS)
             await self._flush()

@@ -106,12 +106,9 @@ class Calls:
         then no event, and the answer to `get_current_call` is a new call only
         where it differs from what is known.
         """
-        agent = self._agents.get(heard.agent)
-        if agent is None:
-            agent = self._agents[heard.agent] = Agent()
-        agent.heard_on = self._connection
-        if agent.hears(at.timestamp()):
-            self._changed.add(heard.agent)
+        if isinstance(heard, FrameUnknown) and answers:
+            return []  # a refusal: of an agent who need not be there
+        agent = self._named(heard.agent, at)
         match heard:
             case CallStarted():
                 self._changed.add(heard.agent)
@@ -127,10 +124,18 @@ class Calls:
                 return [_recorded(agent, heard)]
             case AgentStatus():
                 return self._observed(agent, heard, at)
-            case Confirmed():
-                return [] if answers else [heard.as_unknown()]
-            case FrameUnknown():
-                return [] if answers else [heard]
+            case Confirmed() | FrameUnknown():
+                return [] if answers else [_unknown(heard)]
+
+    def _named(self, name: str, at: datetime) -> Agent:
+        """Return an agent whom Tactium has just named."""
+        agent = self._agents.get(name)
+        if agent is None:
+            agent = self._agents[name] = Agent()
+        agent.heard_on = self._connection
+        if agent.hears(at.timestamp()):
+            self._changed.add(name)
+        return agent
 
     def expect(
         self, agent: str, phone: str, context: dict[str, Any] | None, trace: Trace, at: datetime
@@ -279,6 +284,11 @@ def _recorded(agent: Agent, event: CallRecorded) -> CallRecorded:
         if event.path is not None:
             call.recordings = (*call.recordings, event.path)[-MOST_RECORDINGS:]
     return event
+
+
+def _unknown(heard: Confirmed | FrameUnknown) -> FrameUnknown:
+    """Return what a frame is that nothing was waiting for."""
+    return heard.as_unknown() if isinstance(heard, Confirmed) else heard
 
 
 def _current(call: CallStarted) -> CallCurrent:

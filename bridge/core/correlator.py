@@ -130,6 +130,11 @@ class Correlator:
         known = self._agents.get(agent)
         return known.state if known else State.IDLE
 
+    def command(self, agent: str) -> WireCommand | None:
+        """Return the command that is in flight for an agent, or that was given up last."""
+        known = self._agents.get(agent)
+        return known.command if known else None
+
     def send(self, agent: str, command: WireCommand, command_id: str) -> None:
         """Note that `command` goes out now. Raises `RuntimeError` where the agent is not idle."""
         state = self._next(agent, Step.SEND)

@@ -51,6 +51,7 @@ _CLOCK_STEP = timedelta(seconds=1)  # AMQP tells when a message was sent in whol
 
 _ANOTHER = invalid([Flaw("message_id", "was used for another command before")])
 _FORBIDDEN = forbidden("no rule of the policy lets this user give this command")
+_CRASHED = uncertain("the bridge failed while running it; see its log")
 _ASKED_TOO_OFTEN = unavailable("it was asked for too often before it had an answer")
 _TOO_MANY_WAIT = unavailable("too many commands wait for this agent already")
 
@@ -80,6 +81,7 @@ class _Turn:
 
     job: _Job
     work: Callable[[_Job], Awaitable[None]]
+    timer: asyncio.TimerHandle | None = None
 
     @property
     def begun(self) -> bool:
@@ -88,6 +90,8 @@ class _Turn:
 
     async def take(self) -> None:
         """Answer the command."""
+        if self.timer is not None:
+            self.timer.cancel()
         await self.work(self.job)
 
 
@@ -151,7 +155,11 @@ class Dispatcher:
             return  # unacknowledged, it goes back to the queue
         job = self._jobs.get(delivery.identity) if delivery.identity else None
         if job is None:
-            self._take(delivery)
+            try:
+                self._take(delivery)
+            except Exception:  # whatever it was, its requester is owed an answer
+                log.exception("command_crashed", command_id=delivery.message_id)
+                self._tasks.spawn(self._tell(_refused(delivery, _CRASHED)))
         elif job.digest != delivery.digest:
             self._tasks.spawn(self._tell(_refused(delivery, _ANOTHER)))
         elif not self._may_command(delivery, job.request):
@@ -208,7 +216,7 @@ class Dispatcher:
                     command.agent.casefold(),
                     command,
                     self.runner.spell(command),
-                    job.identity,
+                    job.identity or delivery.fingerprint,
                     job.digest,
                     self._deadline(delivery),
                     trace_text(delivery.trace),
@@ -246,17 +254,30 @@ class Dispatcher:
             seconds = min(seconds, delivery.expiration_seconds)
         life = timedelta(seconds=seconds)
         if delivery.sent_at is not None:
-            since = delivery.sent_at + _CLOCK_STEP
-            if delivery.received_at - life < since < delivery.received_at:
-                return since + life
+            waited = delivery.received_at - delivery.sent_at - _CLOCK_STEP
+            if timedelta() < waited < life:
+                return delivery.received_at + life - waited
         return delivery.received_at + life
 
     def _line_up(self, job: _Job, agent: str) -> None:
         if self._lines.length(agent) > self._settings.max_waiting:
             job.errand, job.result = None, _TOO_MANY_WAIT
             self._tasks.spawn(self._answer(job))
-        else:
-            self._lines.add(agent, _Turn(job, self._answer))
+            return
+        turn = _Turn(job, self._answer)
+        self._lines.add(agent, turn)
+        if job.errand is not None:
+            left = (job.errand.deadline - self._clock()).total_seconds()
+            loop = asyncio.get_running_loop()
+            turn.timer = loop.call_later(left, self._give_up_waiting, agent, turn)
+
+    def _give_up_waiting(self, agent: str, turn: _Turn) -> None:
+        """Answer a command whose time is over before its turn has come."""
+        if self._stopping or not self._lines.withdraw(agent, turn):
+            return
+        job = turn.job
+        job.errand, job.result = None, self.runner.too_late()
+        self._tasks.spawn(self._answer(job))
 
     async def _answer(self, job: _Job) -> None:
         """Answer one command: as it was answered before, or by what comes of it now."""
@@ -287,7 +308,7 @@ class Dispatcher:
                 return remembered.reply
         except Exception:  # whatever it was, its requester is owed an answer
             log.exception("command_crashed", command_id=job.request.id)
-            job.result = uncertain("the bridge failed while running it; see its log")
+            job.result = _CRASHED
         return None
 
     def _answer_alone(self, job: _Job, result: Result) -> None:
@@ -296,10 +317,16 @@ class Dispatcher:
         job.identity, job.result = None, result
 
     async def _recall(self, job: _Job) -> Remembered | None:
-        if job.identity is None:
+        """Return what the log knows of a command.
+
+        One without an identity can only be looked for by what it looks like: what
+        has its answer was another one then, and what has none may be it.
+        """
+        delivery = job.deliveries[0]
+        if job.identity is None and delivery.failed is None:
             return None
         try:
-            return await self._log.recall(job.identity)
+            found = await self._log.recall(job.identity or delivery.fingerprint)
         except JournalError as error:
             log.error(  # noqa: TRY400 - a disk that fails needs no traceback
                 "command_log_unreadable",
@@ -307,6 +334,8 @@ class Dispatcher:
                 todo="see the disk that journal.path is on",
             )
             return Remembered(job.digest, begun=True, reply=None)  # for all that we know
+        is_other = job.identity is None and found is not None and found.reply is not None
+        return None if is_other else found
 
     async def _result(self, job: _Job, remembered: Remembered | None) -> Result | None:
         """Return how a command ends; None where a stop gives it back."""
@@ -332,9 +361,9 @@ class Dispatcher:
         if remembered is not None:
             return remembered.begun
         delivery = job.deliveries[0]
-        if job.errand is None or not delivery.redelivered:
+        if delivery.failed is None and (job.errand is None or not delivery.redelivered):
             return False
-        if job.identity is None:
+        if job.identity is None and delivery.failed is None:
             return True
         forgot_at = self._log.forgot_at
         life = timedelta(seconds=self._settings.ttl_seconds)
@@ -350,12 +379,13 @@ class Dispatcher:
         reply = reply_of(job.request, job.result, first, now)
         sealed = seal(reply)
         is_kept = job.changes_something or len(sealed.body) <= MOST_KEPT_BYTES
+        is_kept = is_kept and job.result.outcome is not Outcome.FORBIDDEN
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 await self._log.end(
                     trace_of(reply, first, now, mask=self._mask),
                     now,
-                    identity=job.identity if is_kept else None,
+                    identity=self._key(job) if is_kept else None,
                     digest=job.digest,
                     reply=sealed,
                 )
@@ -370,6 +400,12 @@ class Dispatcher:
         self._forget(job)
         for delivery in job.deliveries:
             await delivery.conclude(reply, unanswered=not self._may_answer(delivery))
+
+    def _key(self, job: _Job) -> bytes | None:
+        """Return under what a command stands in the log; what has no identity, if it was begun."""
+        if job.identity is None and job.errand is not None and job.changes_something:
+            return job.deliveries[0].fingerprint
+        return job.identity
 
     def _may_answer(self, delivery: Delivery) -> bool:
         return not delivery.reply_to or self._reply_queues.allow(delivery.reply_to)

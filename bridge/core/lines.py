@@ -89,6 +89,14 @@ class Lines:
         else:
             line.turns.append(turn)
 
+    def withdraw(self, agent: str, turn: Turn) -> bool:
+        """Take one out of its line, unless its turn has come; return whether it was taken."""
+        line = self._lines.get(agent)
+        if line is None or turn not in line.turns or line.turns[0] is turn:
+            return False
+        line.turns.remove(turn)
+        return True
+
     def stop(self) -> None:
         """Let nobody begin any more."""
         self._stopping = True

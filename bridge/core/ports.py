@@ -86,6 +86,12 @@ class Journal(Protocol):
     def agents(self) -> Iterable[tuple[str, bytes]]:
         """Return the state of each agent, as it was last appended."""
 
+    def met_new_queue(self) -> None:
+        """Note that no command can have come before this moment: nothing is forgotten."""
+
+    def hurry(self) -> None:
+        """Let nobody wait for room any more: a stop is under way."""
+
     def lost_agents(self) -> bool:
         """Return whether the states were lost since the last time this was asked."""
 
@@ -189,6 +195,12 @@ class Delivery(ABC):
         if self.reply_to and self.correlation_id:
             return _hash(self.reply_to, self.correlation_id)
         return None
+
+    @property
+    def fingerprint(self) -> bytes:
+        """A hash of all that a message without an identity can be told by: others may have it."""
+        told = (self.user, self.reply_to, self.correlation_id, str(self.sent_at), self.digest.hex())
+        return _hash("", *(part or "" for part in told))
 
     @property
     def digest(self) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -129,16 +129,20 @@ def seal(reply: Reply) -> SealedReply:
 
 def trace_of(reply: Reply, delivery: Delivery, now: datetime, *, mask: bool) -> CommandEnded:
     """Return the trace of a command in the audit trail; `mask` keeps phone numbers out of it."""
-    agent, context = reply.agent, reply.context
+    command, agent, context, error = reply.command, reply.agent, reply.context, reply.error
     if mask:
-        agent, context = without_phones(agent), without_phones(context)
+        command, agent = without_phones(command), without_phones(agent)
+        context = without_phones(context)
+    if mask and error is not None:
+        details = [Flaw(*map(without_phones, astuple(flaw))) for flaw in error.details]
+        error = replace(error, details=tuple(details))
     return CommandEnded(
         reply.id,
-        reply.command,
+        command,
         agent,
         delivery.user,
         reply.outcome,
-        reply.error,
+        error,
         (now - delivery.received_at).total_seconds(),
         delivery.correlation_id,
         context,

@@ -22,6 +22,9 @@ from bridge.settings import CommandsSettings
 
 log = structlog.get_logger(__name__)
 
+STRAY_SECONDS = 0.25
+"""How far behind the late answer to a status query that of the fence may come."""
+
 
 @dataclass(slots=True, eq=False)
 class Errand:
@@ -123,7 +126,8 @@ class Runner:
         if refusal is not None:
             return refusal
         if self._correlator.state(errand.agent) is State.LATE:
-            await self._fence(errand)
+            with suppress(LinkDown):
+                await self._fence(errand)
         elif not errand.noted:
             refusal = await self._note(errand)
             errand.noted = refusal is None
@@ -173,6 +177,10 @@ class Runner:
                 async with asyncio.timeout(left):
                     await self._link_is_up.wait()
                 return None
+        return self.too_late()
+
+    def too_late(self) -> Result:
+        """Return how a command ends that could not begin before its deadline."""
         if self._link_is_up.is_set():
             return expired("its deadline passed before its turn came")
         return unavailable("the link to Tactium was down until the command's deadline")
@@ -217,8 +225,10 @@ class Runner:
 
         None where it does not come. The link is not to be trusted then: it is
         given up, unless Tactium talks of others and never did of this agent.
+        Raises `LinkDown` where the link is lost.
         """
         agent = errand.agent
+        two_statuses = isinstance(self._correlator.command(agent), GetStatus)
         frame = self._link.spell(GetStatus(agent=errand.command.agent))
         frames = self._frames
         self._correlator.fence(agent)
@@ -226,8 +236,12 @@ class Runner:
             is_answered, result = await self._exchange(agent, frame, self._settings.timeout_seconds)
         except LinkDown:
             self._link_is_up.clear()
-            return None
+            raise
+        if is_answered and result is None:
+            raise LinkDown("the link was lost before the fence was answered")
         if is_answered:
+            if two_statuses:  # which of them this is nobody can tell: let the other come too
+                await asyncio.sleep(STRAY_SECONDS)
             return result
         self._correlator.give_up(agent)
         if self._calls.is_heard_of(agent) or self._frames == frames:

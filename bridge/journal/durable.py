@@ -47,6 +47,8 @@ MOST_AT_ONCE = 2_000
 MOST_WAITING = 50_000
 """Messages that wait in memory for a disk that takes none: about 50 MB."""
 
+READ_AGAIN_SECONDS = 5.0
+
 SETTLE_WITHIN_SECONDS = 0.05
 """How long what is settled may wait for a commit to leave with."""
 
@@ -86,6 +88,8 @@ class DurableJournal:
         self._heard_at: datetime | None = None
         self._settled = 0
         self._lost_agents = False
+        self._forgets_nothing = False
+        self._found_corrupt: JournalCorrupt | None = None
         self._settling: asyncio.TimerHandle | None = None
         self._work = asyncio.Event()
         self._committed = asyncio.Event()
@@ -103,7 +107,7 @@ class DurableJournal:
     @property
     def forgot_at(self) -> datetime | None:
         """Up to when commands may have been begun that are not remembered any more."""
-        return self._store.state.forgot_at
+        return None if self._forgets_nothing else self._store.state.forgot_at
 
     @property
     def settled(self) -> int:
@@ -133,6 +137,15 @@ class DurableJournal:
     def agents(self) -> Iterable[tuple[str, bytes]]:
         """Return the state of each agent, as it was last appended."""
         return self._store.agents()
+
+    def met_new_queue(self) -> None:
+        """Note that no command can have come before this moment: nothing is forgotten."""
+        self._forgets_nothing = True
+        self._commit_soon()
+
+    def hurry(self) -> None:
+        """Let nobody wait for room any more: a stop is under way."""
+        self._room.hurry()
 
     def lost_agents(self) -> bool:
         """Return whether the states were lost since the last time this was asked."""
@@ -200,11 +213,28 @@ class DurableJournal:
             self._committed.clear()
             found = self._maybe_recent(after, most)
             if found is None:
-                loop = asyncio.get_running_loop()
-                found = await loop.run_in_executor(self._readers, self._reader.read, after, most)
+                found = await self._read_file(after, most)
             if found:
                 return found
             await self._committed.wait()
+
+    async def _read_file(self, after: int, most: int) -> list[Sealed]:
+        """Return what the file has after this number, nothing where it cannot be read just now."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._readers, self._reader.read, after, most)
+        except JournalCorrupt as error:
+            self._found_corrupt = error  # whoever writes sets it aside
+            self._work.set()
+        except JournalUnwritable as error:
+            log.error(  # noqa: TRY400 - a disk that fails needs no traceback
+                "journal_unreadable",
+                reason=str(error),
+                todo="see the disk that journal.path is on; it is tried again",
+            )
+            await asyncio.sleep(READ_AGAIN_SECONDS)
+            self._committed.set()
+        return []
 
     def settle(self, through: int) -> None:
         """Forget all up to this number: the broker has confirmed it."""
@@ -254,8 +284,6 @@ class DurableJournal:
             todo="what the broker had not confirmed is in that file; the gap says from when",
         )
         self._use(self._new_store())
-        # On paper with the next commit: commands that the old file knew may come again.
-        self._store.state = replace(self._store.state, forgot_at=self._clock())
 
     def _add(self, entry: Entry) -> None:
         self._waiting.add(entry)
@@ -281,6 +309,9 @@ class DurableJournal:
         waits = delays()
         while True:
             try:
+                if self._found_corrupt is not None:
+                    found, self._found_corrupt = self._found_corrupt, None
+                    raise found
                 await self._commit()
             except JournalUnwritable as error:
                 self._room.refused(str(error))
@@ -314,7 +345,9 @@ class DurableJournal:
             sequence=known.sequence + len(sealed),
             heard_at=heard_at,
             dropped=dropped,
+            forgot_at=self.forgot_at,
         )
+        self._forgets_nothing = False
         try:
             await self._write_down(sealed, state, self._batch)
         except (JournalUnwritable, JournalCorrupt):

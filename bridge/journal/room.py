@@ -26,11 +26,17 @@ class Room:
         self._pauses = settings.when_full == "pause_reading"
         self._is_full = False
         self._disk_refuses = False
+        self._is_over = False
         self._free = asyncio.Event()
         self._free.set()
 
     def __repr__(self) -> str:
         return f"<Room: full={self._is_full}, disk_refuses={self._disk_refuses}>"
+
+    def hurry(self) -> None:
+        """Let nobody wait any more."""
+        self._is_over = True
+        self._free.set()
 
     async def wait(self) -> None:
         """Wait until there is room for more."""
@@ -72,7 +78,8 @@ class Room:
     def press(self, weight: int) -> None:
         """Note how much waits for the disk, in ordinary messages."""
         pressed = weight > MOST_GATHERED and not self._disk_refuses
-        if pressed or (self._pauses and (self._is_full or self._disk_refuses)):
+        must_wait = pressed or (self._pauses and (self._is_full or self._disk_refuses))
+        if must_wait and not self._is_over:
             self._free.clear()
         else:
             self._free.set()

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TypeVar, cast
 
@@ -88,8 +88,8 @@ class Store:
     def __init__(
         self, path: Path, durability: Durability, new_journal_id: str, memory: Memory
     ) -> None:
-        self.path = path
-        self._lock = lock(path)
+        self.path = path.resolve()
+        self._lock = lock(self.path)
         try:
             with translated(path):
                 self._database = self._open(durability)
@@ -198,8 +198,11 @@ class Store:
     def _load(self, new_journal_id: str) -> State:
         row = self._execute("read_state").fetchone()
         if row is None:
+            # Another journal may have been there, which knew of commands that come again.
+            state = State(new_journal_id, forgot_at=datetime.now(UTC))
             self._execute("create_state", new_journal_id)
-            return State(new_journal_id)
+            self._write(state)
+            return state
         journal_id, sequence, heard_at, dropped, first, last, forgot_at = row
         return State(
             journal_id,

@@ -25,8 +25,8 @@ Note = Annotated[str, Personal.NOTE]
 GivenBack = Annotated[dict[str, Any] | None, Personal.NOTE]  # a command's context
 RawFrame = Annotated[str, Personal.FRAME]
 
-_NUMBER = re.compile(r"\+?\d(?:[\s().-]{0,2}\d){6,}", re.ASCII)
-"""Seven digits and more; what is shorter is an extension."""
+_NUMBER = re.compile(r"\+?\d(?:[\W_]{0,3}\d){6,}")
+"""Seven digits and more, whatever stands between them; what is shorter is an extension."""
 
 _Json = TypeVar("_Json")
 

@@ -106,6 +106,6 @@ async def test_what_a_dropped_connection_leaves_is_reported(site: Site) -> None:
     cut = await site.next_data("main.frame.malformed")
     assert cut["reason"] == "cut off by the end of the connection"
     assert cut["text"] == "<ana><S"
-    await site.next_data("main.link.up")
+    await site.next_data("main.resync")
     await site.say("<ana><S><2>$")
     assert (await site.next_data("ana.agent.status"))["code"] == 2

@@ -3,7 +3,7 @@ SELECT count(*) FROM commands
 
 -- name: begin
 INSERT INTO commands (identity, digest, at, begun) VALUES (?, ?, ?, 1)
-ON CONFLICT (identity) DO UPDATE SET at = excluded.at, begun = 1
+ON CONFLICT (identity) DO UPDATE SET at = excluded.at, begun = 1, id = NULL, reply = NULL
 
 -- name: end
 INSERT INTO commands (identity, digest, at, begun, id, outcome, reason, reply)

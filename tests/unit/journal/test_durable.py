@@ -341,6 +341,18 @@ async def test_commands_are_remembered_over_a_restart(tmp_path: Path) -> None:
         assert message.type == "tactium.bridge.command.ok"
     async with running(journal_in(tmp_path)) as journal:
         assert await journal.recall(b"7") == Remembered(b"body", begun=True, reply=REPLY)
+
+
+async def test_a_new_journal_knows_that_it_knows_nothing(tmp_path: Path) -> None:
+    """Another may have been there before, unless the queue of the commands is new as well."""
+    async with running(journal_in(tmp_path)) as journal:
+        assert journal.forgot_at is not None
+    async with running(journal_in(tmp_path)) as journal:
+        before = journal.forgot_at
+        journal.met_new_queue()
+        after = journal.forgot_at
+    assert (before is None, after is None) == (False, True)
+    async with running(journal_in(tmp_path)) as journal:
         assert journal.forgot_at is None
 
 
@@ -368,6 +380,54 @@ async def test_a_journal_set_aside_has_forgotten(tmp_path: Path) -> None:
         await journal.begin(b"7", b"body", START)
     async with running(journal_in(tmp_path)) as journal:
         assert journal.forgot_at is not None
+
+
+async def test_what_the_reader_finds_corrupt_is_set_aside(tmp_path: Path) -> None:
+    """A bad page under a backlog: a new file, a gap that says what is lost, and on it goes."""
+    journal = journal_in(tmp_path)
+    with capture_logs() as logs:
+        async with running(journal):
+            await journal.append([status(n) for n in range(5_000)], START)
+            await journal.begin(b"7", b"body", START)
+            journal._recent = recent.Recent()
+            other = sqlite3.connect(tmp_path / "bridge.db")
+            other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            other.close()
+            with (tmp_path / "bridge.db").open("r+b") as file:
+                file.seek(200 * 4096)
+                file.write(b"\xff" * 4096 * 100)
+            found: list[Sealed] = []
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while not found or found[-1].type != "tactium.bridge.gap":
+                    found += await journal.read(found[-1].sequence if found else 0, 500)
+    assert "journal_corrupt" in told(logs)
+    assert found[-1].sequence > 5_000
+
+
+async def test_a_stop_waits_for_no_room(tmp_path: Path) -> None:
+    """With `pause_reading` and a full journal, whoever appends goes on once a stop is under way."""
+    journal = journal_in(tmp_path, max_bytes=1024 * 1024, when_full="pause_reading")
+    async with running(journal):
+        hearing = asyncio.create_task(journal.append([status(n) for n in range(9_000)], START))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while journal._room._free.is_set():  # noqa: ASYNC110 - the pause is waited for
+                await asyncio.sleep(0.01)
+        blocked = asyncio.create_task(journal.append([status(0)], START))
+        await asyncio.sleep(0.05)
+        assert not blocked.done()
+        journal.hurry()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await blocked
+            await hearing
+
+
+async def test_a_journal_behind_a_link_is_the_same(tmp_path: Path) -> None:
+    """However it is called, it is in use."""
+    (tmp_path / "other.db").symlink_to(tmp_path / "bridge.db")
+    async with running(journal_in(tmp_path)):
+        settings = JournalSettings(path=tmp_path / "other.db")
+        with pytest.raises(JournalBusy):
+            store.Store(settings.path, "process", "J", Memory(timedelta(days=1), 1_000))
 
 
 async def test_a_journal_in_use_is_refused(tmp_path: Path) -> None:
