@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import click
 
-from bridge import app, demo
+from bridge import app, demo, loop
 from bridge.errors import BridgeError, JournalBusy, SettingsError
 from bridge.observe import logs
 from bridge.settings import CONFIG_VARIABLE, LogSettings, load
@@ -74,7 +74,7 @@ def run_command(config: Path | None) -> None:
         os.environ[CONFIG_VARIABLE] = str(config)
     settings = load()
     logs.configure(settings.log)
-    asyncio.run(app.run(settings))
+    loop.run(app.run(settings))
 
 
 @cli.command("demo")

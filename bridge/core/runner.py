@@ -150,8 +150,7 @@ class Runner:
         sent_at = self._clock()
         try:
             result = await self._ask(errand)
-        except LinkDown:  # found out before the link itself has said so: nothing was written
-            self._link_is_up.clear()
+        except LinkDown:  # nothing was written, or it was a question whose link was lost
             self._take_back(errand)
             return None
         if result is None and command.changes_something:
@@ -232,11 +231,8 @@ class Runner:
         frame = self._link.spell(GetStatus(agent=errand.command.agent))
         frames = self._frames
         self._correlator.fence(agent)
-        try:
-            is_answered, result = await self._exchange(agent, frame, self._settings.timeout_seconds)
-        except LinkDown:
-            self._link_is_up.clear()
-            raise
+        seconds = self._settings.timeout_seconds
+        is_answered, result = await self._exchange(agent, frame, seconds)
         if is_answered and result is None:
             raise LinkDown("the link was lost before the fence was answered")
         if is_answered:
@@ -263,6 +259,10 @@ class Runner:
         try:
             await self._link.send(frame)
             await asyncio.wait((answer,), timeout=seconds)
+        except LinkDown:  # found out before the link itself has said so
+            self._link_is_up.clear()
+            self._correlator.reset(agent)
+            raise
         except BaseException:
             self._correlator.reset(agent)
             raise

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from aio_pika import connect
+from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.exceptions import AMQPError
 
 from bridge.simulator import Simulator
@@ -103,25 +105,18 @@ async def judge(url: str, sender: Sender) -> Verdict:
     gaps: list[dict[str, Any]] = []
     changed: list[str] = []
     total = 0
-    async with await connect(url) as connection:
-        channel = await connection.channel()
-        queue = await channel.get_queue(QUEUE)
-        async with queue.iterator(no_ack=True, timeout=3) as messages:
-            try:
-                async for message in messages:
-                    event = json.loads(message.body)
-                    total += 1
-                    if event["id"] in ids:
-                        if ids[event["id"]] != hash(message.body):
-                            changed.append(event["id"])
-                        continue
-                    ids[event["id"]] = hash(message.body)
-                    if event["type"] == "tactium.bridge.gap":
-                        gaps.append(event["data"])
-                    elif event["data"].get("code", 0) >= FIRST:
-                        seen.setdefault(event["subject"], []).append(event["data"]["code"])
-            except TimeoutError:
-                pass  # the queue is empty
+    async for message in _all(url):
+        event = json.loads(message.body)
+        total += 1
+        if event["id"] in ids:
+            if ids[event["id"]] != hash(message.body):
+                changed.append(event["id"])
+            continue
+        ids[event["id"]] = hash(message.body)
+        if event["type"] == "tactium.bridge.gap":
+            gaps.append(event["data"])
+        elif event["data"].get("code", 0) >= FIRST:
+            seen.setdefault(event["subject"], []).append(event["data"]["code"])
     arrived = {(agent, number) for agent, numbers in seen.items() for number in numbers}
     lost = [key for key in sender.sent if key not in arrived]
     spans = [(gap["from"], gap["to"]) for gap in gaps]
@@ -140,3 +135,15 @@ async def judge(url: str, sender: Sender) -> Verdict:
         changed=changed,
         gaps=gaps,
     )
+
+
+async def _all(url: str) -> AsyncIterator[AbstractIncomingMessage]:
+    """Read all that lies in the queue now."""
+    async with await connect(url) as connection:
+        channel = await connection.channel()
+        queue = await channel.declare_queue(QUEUE, passive=True)
+        left = queue.declaration_result.message_count or 0
+        async with queue.iterator(no_ack=True, timeout=PATIENCE_SECONDS) as messages:
+            while left:
+                yield await anext(messages)
+                left -= 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -46,6 +47,38 @@ async def test_a_reply_to_that_the_broker_cannot_bear(site: Site) -> None:
             while not any(line["event"] == "reply_given_up" for line in logs):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         assert (await site.ask(ASK))["outcome"] == "ok"
+
+
+async def test_a_time_that_no_calendar_has(site: Site) -> None:
+    """At the end of all time nothing can be added to it; it is not believed."""
+    for _ in range(70):  # more than are taken at once
+        await site.send(ASK, timestamp=datetime.max.replace(tzinfo=UTC))
+    outcomes = [(await site.next_reply())[1]["outcome"] for _ in range(70)]
+    assert set(outcomes) <= {"ok", "unavailable"}
+    assert (await site.ask({"command": "get_agents"}))["outcome"] == "ok"
+
+
+async def test_a_burial_that_brings_its_channel_down(site: Site) -> None:
+    """The exchange of the dead is deleted: it is declared again, and everybody is answered."""
+    await site.channel.exchange_delete("tactium.dead")
+    replies = [await site.ask(command) for command in (b"{", ASK, ASK)]
+    assert [reply["outcome"] for reply in replies] == ["invalid", "ok", "ok"]
+
+
+async def test_a_silent_agent_who_is_asked_for_without_end(site: Site) -> None:
+    """However often: another agent's command is answered at once."""
+    for code in range(16):
+        for _ in range(4):
+            await site.send(
+                {"command": "pause", "agent": "silent", "code": str(code)}, message_id=str(code)
+            )
+    await site.send(ASK)
+    while True:
+        _, reply = await site.next_reply()
+        if reply["agent"] == "ana":
+            break
+        assert reply["outcome"] == "unavailable"  # nobody has waited for the silent one
+    assert reply["outcome"] == "ok"
 
 
 async def test_a_reply_queue_that_refuses(site: Site) -> None:

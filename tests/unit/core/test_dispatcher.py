@@ -391,6 +391,42 @@ async def test_a_deadline_that_passes_in_the_line() -> None:
     assert desk.link.written == [PAUSE_FRAME]
 
 
+async def test_a_deadline_that_passes_behind_a_longer_one() -> None:
+    """It is answered when its own time is over, not when its turn would come."""
+    desk = Desk()
+    desk.runner.link_down()
+    first = desk.post(PAUSE)
+    behind = desk.post(RESUME, expiration_seconds=0.02)
+    assert (await behind.reply()).outcome == Outcome.UNAVAILABLE
+    assert first.replies == []
+
+
+async def test_the_link_lost_during_the_fence_of_a_query() -> None:
+    """`get_current_call` is asked again, as any query that the link took away."""
+    desk = Desk(timeout=0.03)
+    posted = desk.post({**GET_STATUS, "command": "get_current_call"})
+    await desk.wrote(b"<jose><AC>$", GET_STATUS_FRAME)
+    desk.runner.link_down()
+    desk.runner.link_up()
+    await desk.wrote(b"<jose><AC>$", GET_STATUS_FRAME, b"<jose><AC>$")
+    desk.hear("<jose><R><><85><1><><3001><---><>$")
+    assert (await posted.reply()).outcome == "ok"
+
+
+async def test_a_command_that_crashes_whoever_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its requester is answered, and the next command is read."""
+    desk = Desk()
+
+    def crash(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(desk.dispatcher, "_deadline", crash)
+        assert (await desk.post(PAUSE).reply()).outcome == "uncertain"
+    desk.post(RESUME)
+    await desk.wrote(RESUME_FRAME)
+
+
 async def test_a_crash_while_writing() -> None:
     """It may have been written: `uncertain`, and the next command runs."""
     desk = Desk()
