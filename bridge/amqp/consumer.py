@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -117,7 +117,7 @@ class Consumer:
         health: Health,
         *,
         prefetch: int,
-        on_new_queue: Callable[[], None],
+        on_new_queue: Callable[[], Awaitable[None]],
     ) -> None:
         self._settings = settings
         self._health = health
@@ -155,7 +155,7 @@ class Consumer:
         opened = await connection.channel(publisher_confirms=False)
         await opened.set_qos(prefetch_count=self._prefetch + MOST_WAITING)
         if not await self._topology.has_commands(connection):
-            self._on_new_queue()
+            await self._on_new_queue()
         commands, given_up = await self._topology.declare_queues(opened)
         channel = await opened.get_underlay_channel()
         cancelled = asyncio.Event()

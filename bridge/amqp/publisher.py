@@ -10,26 +10,26 @@ from typing import cast
 import structlog
 from aio_pika.abc import AbstractConnection
 from aiormq import Channel
-from aiormq.exceptions import DeliveryError
-from pamqp.commands import Basic
-from pamqp.common import FieldTable
 
 from bridge.amqp.connection import Health, keep_connected
-from bridge.amqp.outbox import PERSISTENT, Outbox
+from bridge.amqp.express import Express
+from bridge.amqp.marshal import publish
+from bridge.amqp.outbox import Outbox
 from bridge.amqp.topology import Topology
+from bridge.amqp.window import Window
 from bridge.backoff import delays
 from bridge.core.ports import Journal
 from bridge.errors import BrokerDown
-from bridge.messages.envelope import APP_ID, CONTENT_TYPE, Sealed, trace_headers
+from bridge.messages.envelope import Sealed
 from bridge.settings import AmqpSettings
 
 log = structlog.get_logger(__name__)
 
 CONNECTION = "events"
-MORE_TRIES = 3
+MOST_TRIES = 4
 LATE_AFTER = timedelta(seconds=5)
-WINDOW = 512
-"""Messages on their way to the broker at once: bounds memory, and what is sent again."""
+MOST_AT_ONCE = 512
+WATCH_SECONDS = 0.5
 
 
 class Publisher:
@@ -57,97 +57,119 @@ class Publisher:
         """Publish from the lowest number not settled, for as long as the connection lasts."""
         channel = await connection.channel()
         await self._topology.declare_exchanges(channel)
-        events = cast("Channel", await channel.get_underlay_channel())
         await self._topology.declare_dead(channel)
+        events = cast("Channel", await channel.get_underlay_channel())
         replies = await (await connection.channel(on_return_raises=True)).get_underlay_channel()
         self._outbox.attach(replies)
+        flow = _Flow(events, journal, self._topology, self._settings.confirm_timeout_seconds)
         on_ready()
-        publishing = asyncio.create_task(self._publish_all(journal, events))
+        working = {asyncio.create_task(work) for work in (flow.send(), flow.watch())}
         try:
             # A reply can bring its channel down; without one nobody would get any more.
-            await asyncio.wait((publishing, replies.closing), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                {*working, events.closing, replies.closing},
+                return_when=asyncio.FIRST_COMPLETED,
+            )
         finally:
             self._outbox.attach(None)
-            publishing.cancel()
-            await asyncio.wait((publishing,))
-        if not publishing.cancelled():
-            await publishing
-        raise BrokerDown("the channel for replies was closed")
+            flow.end()
+            for task in working:
+                task.cancel()
+            await asyncio.wait(working)
+        for task in working:
+            if not task.cancelled():
+                task.result()
+        raise BrokerDown("the broker closed a channel: was an exchange deleted?")
 
-    async def _publish_all(self, journal: Journal, channel: Channel) -> None:
+
+class _Flow:
+    """What one connection carries: messages out, confirms in, the journal settled by them."""
+
+    def __init__(
+        self, channel: Channel, journal: Journal, topology: Topology, confirm_seconds: float
+    ) -> None:
+        self._express = Express(channel, self._on_confirm)
+        self._journal = journal
+        self._exchanges = topology.exchanges
+        self._confirm_seconds = confirm_seconds
+        self._window = Window(journal.settled)
+        self._room = asyncio.Event()
+        self._waits = delays()
+        self._again: dict[int, tuple[Sealed, int]] = {}  # refused, by sequence
+        self._timer: asyncio.TimerHandle | None = None
+        self._resending: asyncio.Task[None] | None = None
+
+    async def send(self) -> None:
+        """Send what the journal has, as long as there is room in the window."""
         while True:
-            batch = await journal.read(journal.settled, WINDOW)
-            async with asyncio.timeout(self._settings.confirm_timeout_seconds):
-                await self._send(channel, batch)
-            journal.settle(batch[-1].sequence)
+            while not self._window.room:
+                self._room.clear()
+                await self._room.wait()
+            most = min(MOST_AT_ONCE, self._window.room)
+            await self._put(await self._journal.read(self._window.last, most), tries=1)
 
-    async def _send(self, channel: Channel, batch: Sequence[Sealed]) -> None:
-        """Have a batch confirmed.
+    async def watch(self) -> None:
+        """Raise `BrokerDown` where a message is not confirmed in time."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            since = self._window.waiting_since
+            if since is not None and loop.time() - since > self._confirm_seconds:
+                raise BrokerDown(f"not confirmed within {self._confirm_seconds:g} s")
 
-        A message that is refused (nack) is refused by a queue that is full and
-        says so to its publisher. It is sent again a few times for that queue's
-        sake and no more: one subscriber must not keep events from all others.
+    def end(self) -> None:
+        """Send nothing again any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._resending is not None:
+            self._resending.cancel()
+
+    async def _put(self, batch: Sequence[Sealed], tries: int) -> None:
+        """Put messages on the wire, in order."""
+        express, now = self._express, datetime.now(UTC)
+        payload = b"".join(
+            publish(
+                message,
+                self._exchanges[message.stream],
+                express.number,
+                express.frame_max,
+                late=now - message.time > LATE_AFTER,
+            )
+            for message in batch
+        )
+        self._window.send(express.next_number, batch, asyncio.get_running_loop().time(), tries)
+        await express.send(payload, len(batch))
+
+    def _on_confirm(self, number: int, multiple: bool, taken: bool) -> None:  # noqa: FBT001
+        """Settle what is confirmed.
+
+        A message that is refused is refused by a queue that is full and says so to
+        its publisher. It is sent again a few times for that queue's sake and no
+        more: one subscriber must not keep events from all others.
         """
-        refused = await self._send_once(channel, batch)
-        waits = delays()
-        for _ in range(MORE_TRIES):
-            if not refused:
-                return
-            await asyncio.sleep(next(waits))
-            refused = await self._send_once(channel, refused)
-        if refused:
+        refused = self._window.confirm(number, multiple=multiple, taken=taken)
+        given_up = [message for message, tries in refused if tries >= MOST_TRIES]
+        for message in given_up:
+            self._window.give_up(message)
+        if given_up:
             log.error(
                 "events_refused",
-                count=len(refused),
-                first=refused[0].id,
+                count=len(given_up),
+                first=given_up[0].id,
                 todo="a queue that is bound refuses when it is full (x-overflow): see which",
             )
+        self._again |= {m.sequence: (m, tries) for m, tries in refused if tries < MOST_TRIES}
+        if self._again and self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(next(self._waits), self._send_again)
+        self._journal.settle(self._window.settled)
+        self._room.set()
 
-    async def _send_once(self, channel: Channel, batch: Sequence[Sealed]) -> list[Sealed]:
-        """Put a batch on the wire in order, and return what a queue has refused of it.
+    def _send_again(self) -> None:
+        self._timer = None
+        again, self._again = self._again, {}
+        self._resending = asyncio.create_task(self._resend(list(again.values())))
 
-        The tasks start in the order in which they are made, and the channel's
-        lock is fair, so that order is the wire's.
-        """
-        now = datetime.now(UTC)
-        outcomes = await asyncio.gather(
-            *(
-                channel.basic_publish(
-                    message.body,
-                    exchange=self._topology.exchanges[message.stream],
-                    routing_key=message.routing_key,
-                    properties=_properties(message, now),
-                    wait=False,
-                )
-                for message in batch
-            ),
-            return_exceptions=True,
-        )
-        failures = [error for error in outcomes if isinstance(error, BaseException)]
-        for error in failures:
-            if not isinstance(error, DeliveryError):
-                raise error
-        return [
-            message
-            for message, outcome in zip(batch, outcomes, strict=True)
-            if isinstance(outcome, DeliveryError)
-        ]
-
-
-def _headers(message: Sealed, now: datetime) -> FieldTable:
-    headers: FieldTable = {**trace_headers(message.trace)}
-    if now - message.time > LATE_AFTER:
-        headers["late"] = True
-    return headers
-
-
-def _properties(message: Sealed, now: datetime) -> Basic.Properties:
-    return Basic.Properties(
-        content_type=CONTENT_TYPE,
-        delivery_mode=PERSISTENT,
-        message_id=message.id,
-        headers=_headers(message, now) or None,
-        timestamp=message.time,
-        message_type=message.type,
-        app_id=APP_ID,
-    )
+    async def _resend(self, refused: Sequence[tuple[Sealed, int]]) -> None:
+        for message, tries in refused:
+            await self._put([message], tries + 1)

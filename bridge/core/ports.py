@@ -86,7 +86,7 @@ class Journal(Protocol):
     def agents(self) -> Iterable[tuple[str, bytes]]:
         """Return the state of each agent, as it was last appended."""
 
-    def met_new_queue(self) -> None:
+    async def met_new_queue(self) -> None:
         """Note that no command can have come before this moment: nothing is forgotten."""
 
     def hurry(self) -> None:

@@ -41,11 +41,13 @@ from bridge.settings import JournalSettings
 
 log = structlog.get_logger(__name__)
 
-MOST_AT_ONCE = 2_000
+MOST_AT_ONCE = 1_000
 """Messages in one commit: tens of milliseconds at the worst."""
 
 MOST_WAITING = 50_000
 """Messages that wait in memory for a disk that takes none: about 50 MB."""
+
+DISK_PATIENCE_SECONDS = 2.0
 
 READ_AGAIN_SECONDS = 5.0
 
@@ -138,10 +140,15 @@ class DurableJournal:
         """Return the state of each agent, as it was last appended."""
         return self._store.agents()
 
-    def met_new_queue(self) -> None:
-        """Note that no command can have come before this moment: nothing is forgotten."""
+    async def met_new_queue(self) -> None:
+        """Note that no command can have come before this moment: nothing is forgotten.
+
+        Returns once that is on the disk, or soon where the disk takes nothing.
+        """
         self._forgets_nothing = True
-        self._commit_soon()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DISK_PATIENCE_SECONDS):
+                await self._written(Entry(None, self._clock()))
 
     def hurry(self) -> None:
         """Let nobody wait for room any more: a stop is under way."""

@@ -8,7 +8,7 @@ from itertools import islice
 
 from bridge.messages.envelope import Sealed
 
-MOST_BYTES = 4 * 1024 * 1024
+MOST_BYTES = 1024 * 1024
 """Bodies kept: thousands of messages."""
 
 

@@ -11,7 +11,7 @@ from bridge.settings import JournalSettings
 
 log = structlog.get_logger(__name__)
 
-MOST_GATHERED = 10_000
+MOST_GATHERED = 4_000
 """Messages that gather while the disk works; then the reading waits for it, for milliseconds."""
 
 ROOM_AGAIN = 0.9

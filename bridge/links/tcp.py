@@ -32,7 +32,7 @@ from bridge.wire.grammar import REGISTER_LOGON, REGISTER_STATUS, Speller, unders
 log = structlog.get_logger(__name__)
 
 TRANSPORT = "socket"
-READ_BYTES = 256 * 1024
+READ_BYTES = 64 * 1024
 SEND_TIMEOUT_SECONDS = 10.0
 CLOSE_TIMEOUT_SECONDS = 1.0
 STABLE_SECONDS = 5.0

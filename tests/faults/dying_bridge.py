@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bridge.amqp.outbox import Outbox
-from bridge.amqp.publisher import Publisher
+from bridge.amqp.publisher import _Flow
 from bridge.cli import main
 from bridge.journal.durable import DurableJournal
 from bridge.journal.store import Store
@@ -65,27 +65,14 @@ def after_awaiting(owner: type, name: str, *, at_once: bool = False) -> None:
     setattr(owner, name, dying)
 
 
-def after_sending(*, confirmed: bool) -> None:
-    """Die when a batch is on the wire, or when it is confirmed as well."""
-    original = Publisher._send
-
-    async def dying(self: Publisher, *arguments: Any) -> None:
-        sending = asyncio.ensure_future(original(self, *arguments))
-        await asyncio.wait((sending,), timeout=None if confirmed else 0.001)
-        die()
-        await sending
-
-    setattr(Publisher, "_send", dying)  # noqa: B010 - replaced on purpose, as above
-
-
 STEPS: dict[str, Callable[[], None]] = {
     "read, not in the journal": lambda: before(DurableJournal, "append"),
     "before the commit": lambda: before(Store, "commit"),
     "inside the transaction": lambda: before(Store, "_write"),
     "after the commit": lambda: after(Store, "commit"),
-    "before publishing": lambda: before(Publisher, "_send"),
-    "published, not confirmed": lambda: after_sending(confirmed=False),
-    "confirmed, not settled": lambda: after_sending(confirmed=True),
+    "before publishing": lambda: before(_Flow, "_put"),
+    "published, not confirmed": lambda: after_awaiting(_Flow, "_put"),
+    "confirmed, not settled": lambda: before(DurableJournal, "settle"),
     "settled, not written": lambda: after(DurableJournal, "settle"),
 }
 

@@ -349,7 +349,7 @@ async def test_a_new_journal_knows_that_it_knows_nothing(tmp_path: Path) -> None
         assert journal.forgot_at is not None
     async with running(journal_in(tmp_path)) as journal:
         before = journal.forgot_at
-        journal.met_new_queue()
+        await journal.met_new_queue()
         after = journal.forgot_at
     assert (before is None, after is None) == (False, True)
     async with running(journal_in(tmp_path)) as journal:
