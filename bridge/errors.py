@@ -9,6 +9,7 @@ BridgeError
 ├── BrokerError
 │   ├── BrokerDown         RabbitMQ cannot be reached just now; try again
 │   ├── Unconfirmed        one message was sent and not confirmed
+│   │   └── NeverConfirmed  nor will it be: its queue takes nothing and says nothing
 │   ├── BrokerRefused      RabbitMQ lets this user not in, or not do that
 │   └── TopologyConflict   a queue or exchange exists with other arguments
 ├── JournalError
@@ -85,6 +86,10 @@ class BrokerDown(BrokerError):
 
 class Unconfirmed(BrokerError):
     """One message was sent and not confirmed: the broker is away, or will not have it."""
+
+
+class NeverConfirmed(Unconfirmed):
+    """One message was sent, and its queue neither takes nor refuses it."""
 
 
 class BrokerRefused(BrokerError):

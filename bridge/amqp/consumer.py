@@ -21,7 +21,7 @@ from bridge.amqp.properties import read_leniently, trace_of
 from bridge.amqp.topology import Topology
 from bridge.backoff import delays
 from bridge.core.ports import Delivery
-from bridge.errors import BrokerDown, Unconfirmed
+from bridge.errors import BrokerDown, NeverConfirmed, Unconfirmed
 from bridge.messages.replies import SealedReply
 from bridge.settings import AmqpSettings
 
@@ -80,9 +80,9 @@ class _Delivered(Delivery):
                 await send(alone=alone)
             except BrokerDown as error:
                 log.debug("reply_unconfirmed", command_id=reply.id, reason=str(error))
-            except Unconfirmed:
+            except Unconfirmed as error:
                 tries += 1
-                if tries == MOST_TRIES:
+                if tries == MOST_TRIES or isinstance(error, NeverConfirmed):
                     log.exception("reply_given_up", command_id=reply.id, todo=_ADVICE)
                     return
             else:

@@ -20,7 +20,7 @@ from ulid import ULID
 from bridge.amqp.connection import FOREIGN
 from bridge.amqp.properties import writable
 from bridge.core.policy import DIRECT_REPLY_TO
-from bridge.errors import BrokerDown, Unconfirmed
+from bridge.errors import BrokerDown, NeverConfirmed, Unconfirmed
 from bridge.messages.envelope import APP_ID
 from bridge.messages.replies import SealedReply
 
@@ -44,6 +44,7 @@ class Outbox:
         self._dead_exchange = dead_exchange
         self._channel: AbstractChannel | None = None
         self._under_way = 0
+        self._want_alone = 0
         self._changed = asyncio.Condition()
         self._exclusive = False
 
@@ -128,14 +129,18 @@ class Outbox:
     @asynccontextmanager
     async def _turn(self, *, alone: bool) -> AsyncIterator[None]:
         """Send beside others, or, `alone`, when nobody else does."""
-        async with self._changed:
-            await self._changed.wait_for(
-                lambda: not (self._exclusive or (alone and self._under_way))
-            )
-            self._exclusive = alone
-            self._under_way += 1
+        self._want_alone += alone
+        try:
+            async with self._changed:
+                await self._changed.wait_for(lambda: self._is_free(alone=alone))
+                self._exclusive = alone
+                self._under_way += 1
+        finally:
+            self._want_alone -= alone
         try:
             yield
+        except NeverConfirmed:
+            raise
         except Unconfirmed as error:
             if alone:
                 raise
@@ -145,6 +150,11 @@ class Outbox:
             self._exclusive = False
             async with self._changed:
                 self._changed.notify_all()
+
+    def _is_free(self, *, alone: bool) -> bool:
+        """Whether one may send now; who wants to be alone goes before those who come later."""
+        in_the_way = self._under_way if alone else self._want_alone
+        return not (self._exclusive or in_the_way)
 
     async def _send(
         self,
@@ -172,7 +182,7 @@ class Outbox:
         except ChannelInvalidStateError as error:  # somebody else's mistake closed it
             raise BrokerDown(str(error)) from error
         except TimeoutError:
-            raise BrokerDown("not confirmed in time") from None
+            raise NeverConfirmed(f"not confirmed within {LONGEST_ALARM_SECONDS:g} s") from None
         except FOREIGN as error:
             raise Unconfirmed(str(error)) from error
         except asyncio.CancelledError:

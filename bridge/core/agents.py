@@ -10,9 +10,6 @@ import orjson
 
 from bridge.messages.events import CallStarted, Direction, Trace
 
-HEARD_EVERY_SECONDS = 3600.0
-"""How exactly the file knows when an agent was last heard of: it serves to forget after days."""
-
 
 @dataclass(slots=True)
 class Call:
@@ -55,6 +52,7 @@ class Call:
 class Expected:
     """A call that a command asked for and that has not come yet; until when it may (Unix)."""
 
+    command_id: str
     phone: str
     until: float
     context: dict[str, Any] | None
@@ -67,6 +65,9 @@ class Agent:
 
     `heard_on` and `call_seen_on` number the connection on which anything was last
     heard of it, and on which a call of it was last seen; 0 was before this process.
+    `is_real`: something was said of it that was understood. `spelling` is its login
+    where that cannot be had back from its name. Until `answer_until`, the arrival
+    of its call may be told again as the answer to a question.
     """
 
     code: int | None = None
@@ -78,6 +79,9 @@ class Agent:
     heard_on: int = 0
     call_seen_on: int = 0
     kept_at: float = 0.0
+    is_real: bool = False
+    spelling: str | None = None
+    answer_until: float = 0.0
 
     @property
     def since_moment(self) -> datetime | None:
@@ -87,12 +91,22 @@ class Agent:
     @property
     def has_state(self) -> bool:
         """Whether there is something that may have changed unheard."""
-        return self.code is not None or self.call is not None
+        return self.is_real or self.code is not None or self.call is not None
 
-    def hears(self, now: float) -> bool:
-        """Note that it was heard of; return whether the file should know."""
+    def hears(self, now: float, every_seconds: float) -> bool:
+        """Note that it was heard of; return whether the file should know, so often."""
         self.heard_at = now
-        return now - self.kept_at > HEARD_EVERY_SECONDS
+        return now - self.kept_at > every_seconds
+
+    def maybe_expected(self, call: CallStarted, at: datetime) -> Expected | None:
+        """Return which of the calls that are expected one is that arrives, the oldest first."""
+        if call.direction != "outbound":
+            return None
+        now, destination = at.timestamp(), call.destination or ""
+        for each in self.expected:
+            if each.until >= now and destination.endswith(each.phone):
+                return each
+        return None
 
     def is_over(self, now: float, limit: float) -> bool:
         """Whether it was not heard of since `limit`, and nothing is expected of it."""
@@ -108,6 +122,8 @@ class Agent:
                 "code": self.code,
                 "since": self.since,
                 "heard_at": self.heard_at,
+                "is_real": self.is_real,
+                "spelling": self.spelling,
                 "call": self.call,
                 "last_call": self.last_call,
                 "expected": self.expected,
@@ -116,8 +132,15 @@ class Agent:
 
     @classmethod
     def from_state(cls, state: bytes) -> Agent:
-        """Return the agent that had this state."""
+        """Return the agent that had this state. Raises `ValueError` where it is none."""
         known = orjson.loads(state)
+        try:
+            return cls._of(known)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no state of an agent: {error}") from None
+
+    @classmethod
+    def _of(cls, known: dict[str, Any]) -> Agent:
         return cls(
             known["code"],
             known["since"],
@@ -126,6 +149,8 @@ class Agent:
             _call_from(known["last_call"]),
             tuple(Expected(**each) for each in known["expected"]),
             kept_at=known["heard_at"] or 0.0,
+            is_real=known["is_real"],
+            spelling=known["spelling"],
         )
 
 

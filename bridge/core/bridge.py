@@ -24,7 +24,7 @@ from bridge.core.ports import Clock, Inbox, Journal, Link, Publisher
 from bridge.core.resync import Resync
 from bridge.messages.commands import ADMINISTRATOR
 from bridge.messages.envelope import Occurrence, timestamp
-from bridge.messages.events import AgentStatus, Confirmed, FrameUnknown, Heard
+from bridge.messages.events import AgentStatus, Confirmed, Event, FrameUnknown, Heard
 from bridge.messages.notices import (
     FrameMalformed,
     Gap,
@@ -40,6 +40,9 @@ SIGN_OF_LIFE_SECONDS = 1.0
 """How often the journal notes that Tactium can be heard: how exact a gap's begin is."""
 
 FORGET_EVERY_SECONDS = 600.0
+
+MOST_TOGETHER = 500
+"""Frames that are journaled in one commit, with the states that they lead to."""
 
 READ_WITHIN_SECONDS = 0.1
 """How long what has arrived may wait to be read, where the link has caught up."""
@@ -76,7 +79,7 @@ class Bridge:
         self._tasks = Tasks()
         self._resync = resync
         self._resyncing: asyncio.Task[None] | None = None
-        self._latest_agent: str | None = None
+        self._latest: Heard | None = None
         self._clock = clock
         self._last_read_at = clock()
         self._deafness: tuple[datetime, GapCause] | None = None  # since when, and why
@@ -90,8 +93,10 @@ class Bridge:
         `JournalError` where the journal cannot be opened.
         """
         self._journal.open()
-        self._calls.restore(self._journal.agents())
         try:
+            unreadable = self._calls.restore(self._journal.agents())
+            if unreadable:
+                log.error("agents_unreadable", count=len(unreadable), todo="they are known anew")
             await self._run(stopping)
         finally:
             await self._journal.close()
@@ -122,9 +127,7 @@ class Bridge:
         what was last heard: `silent_since`, where it was given up for its silence,
         else the last sign of life.
         """
-        if self._resyncing is not None:
-            self._resyncing.cancel()
-            self._resyncing = None
+        self._end_resync()
         self._runner.link_down()
         self._link_is_up = False
         deaf_since = silent_since or max(self._last_read_at, self._journal.heard_at or at)
@@ -134,32 +137,36 @@ class Bridge:
 
     async def on_heard(self, said: Sequence[Heard | FrameMalformed], at: datetime) -> None:
         """Journal what one read brought, and answer the commands that it answers."""
-        found: list[Occurrence] = []
-        malformed = 0
         self._has_caught_up = False
         self._last_read_at = at
-        for heard in said:
-            if isinstance(heard, FrameMalformed):
-                malformed += 1
-                found.append(heard)
-                continue
-            if heard.agent == ADMINISTRATOR and isinstance(heard, Confirmed | AgentStatus):
-                continue  # the answer to the link's own registration or probe
-            if not isinstance(heard, FrameUnknown):
-                self._latest_agent = heard.agent
-            meaning = self._runner.hear(heard)
-            events = self._calls.hear(heard, at, answers=meaning.command if meaning else None)
-            found += events
-            match meaning:
-                case Answer():
-                    self._runner.resolve(meaning, heard, events)
-                case Late(command, command_id):
-                    found.append(
-                        ReplyLate(heard.agent, command.command, command_id, heard.raw or "")
-                    )
+        malformed = sum(isinstance(each, FrameMalformed) for each in said)
         if malformed:
             log.warning("frame_malformed", pieces=malformed, todo="see it on the bridge's exchange")
-        await self._journal.append(found, at, self._calls.take_changes())
+        for start in range(0, len(said), MOST_TOGETHER):
+            found: list[Occurrence] = []
+            for heard in said[start : start + MOST_TOGETHER]:
+                found += self._take(heard, at)
+            await self._journal.append(found, at, self._calls.take_changes())
+
+    def _take(self, heard: Heard | FrameMalformed, at: datetime) -> Sequence[Occurrence]:
+        """Return all that a frame brings about, and answer the command that it answers."""
+        if isinstance(heard, FrameMalformed):
+            return [heard]
+        if heard.agent == ADMINISTRATOR:
+            # The link's own registration or probe is answered so, and no agent has that name.
+            is_answer = isinstance(heard, Confirmed | AgentStatus)
+            return [heard] if isinstance(heard, Event) and not is_answer else []
+        if not isinstance(heard, FrameUnknown):
+            self._latest = heard
+        meaning = self._runner.hear(heard, at)
+        events = self._calls.hear(heard, at, answers=meaning.command if meaning else None)
+        match meaning:
+            case Answer():
+                self._runner.resolve(meaning, heard, events)
+            case Late(command, command_id):
+                late = ReplyLate(heard.agent, command.command, command_id, heard.raw or "")
+                return [*events, late]
+        return events
 
     def on_caught_up(self, through: datetime) -> None:
         """Note the sign of life: a gap would begin at this moment, and not before."""
@@ -167,8 +174,10 @@ class Bridge:
         self._journal.heard(through)
 
     def maybe_known_agent(self) -> str | None:
-        """Return the agent of whom Tactium last said something that we understood."""
-        return self._latest_agent
+        """Return the login of whom Tactium last said something that we understood."""
+        if self._latest is None:
+            return None
+        return (self._latest.raw or "")[1:].partition(">")[0] or None
 
     async def _run(self, stopping: asyncio.Event) -> None:
         if self._journal.heard_at is not None:
@@ -182,11 +191,13 @@ class Bridge:
             consuming = group.create_task(self._inbox.run(self._dispatcher.accept))
             await stopping.wait()
             log.info("stopping")
+            self._end_resync()
             await self._inbox.stop()
             await self._dispatcher.stop(GRACE_SECONDS)
             self._journal.hurry()
             listening.cancel()
             await asyncio.wait((listening,), timeout=HANG_UP_SECONDS)
+            await self._journal.append([], self._clock(), self._calls.take_changes())
             await self._flush()
             for task in (consuming, publishing, writing, living, forgetting):
                 task.cancel()
@@ -210,7 +221,13 @@ class Bridge:
     async def _ask_what_changed(self) -> None:
         """Find out what happened while nobody could hear it, and say how much that was."""
         notice = await self._resync.run()
-        await self._journal.append([notice], self._clock())
+        if notice is not None:
+            await self._journal.append([notice], self._clock())
+
+    def _end_resync(self) -> None:
+        if self._resyncing is not None:
+            self._resyncing.cancel()
+            self._resyncing = None
 
     async def _forget_agents(self) -> None:
         """Let go of the agents of whom Tactium has not spoken for long."""

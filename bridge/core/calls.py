@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from bridge.core.agents import Agent, Call, Expected
-from bridge.messages.commands import GetCurrentCall, WireCommand
+from bridge.messages.commands import GetCurrentCall, MakeCall, WireCommand
 from bridge.messages.envelope import timestamp
 from bridge.messages.events import (
     BUSY,
@@ -38,7 +38,10 @@ from bridge.messages.events import (
 MOST_RECORDINGS = 100
 """Paths kept of one call, for its end to tell; each is told when it comes."""
 
-MOST_EXPECTED = 4
+ANSWER_WITHIN_SECONDS = 10.0
+"""How long after its question an answer may come that says what was just said anyway."""
+
+MOST_EXPECTED = 16
 """Calls that commands asked for and that have not come yet, for one agent."""
 
 _GIVEN_BY_US = frozenset(("call_id", "context", "raw", "_trace"))
@@ -67,6 +70,7 @@ class Calls:
         self._reread = reread
         self._expect_seconds = expect_seconds
         self._forget_after = forget_after
+        self._heard_every_seconds = min(3600.0, forget_after.total_seconds() / 10)
         self._agents: dict[str, Agent] = {}
         self._changed: set[str] = set()
         self._connection = 0
@@ -74,10 +78,18 @@ class Calls:
     def __repr__(self) -> str:
         return f"<Calls: {len(self._agents)} agents>"
 
-    def restore(self, states: Iterable[tuple[str, bytes]]) -> None:
-        """Take what the bridge before this one knew, as `take_changes` gave it."""
+    def restore(self, states: Iterable[tuple[str, bytes]]) -> list[str]:
+        """Take what the bridge before this one knew, as `take_changes` gave it.
+
+        Returns the agents whose state could not be read.
+        """
+        unreadable = []
         for name, state in states:
-            self._agents[name] = Agent.from_state(state)
+            try:
+                self._agents[name] = Agent.from_state(state)
+            except ValueError:
+                unreadable.append(name)
+        return unreadable
 
     def take_changes(self) -> dict[str, bytes | None]:
         """Return the state of each agent that changed since the last time, None to forget it."""
@@ -108,7 +120,7 @@ class Calls:
         """
         if isinstance(heard, FrameUnknown) and answers:
             return []  # a refusal: of an agent who need not be there
-        agent = self._named(heard.agent, at)
+        agent = self._named(heard, at)
         match heard:
             case CallStarted():
                 self._changed.add(heard.agent)
@@ -127,35 +139,53 @@ class Calls:
             case Confirmed() | FrameUnknown():
                 return [] if answers else [_unknown(heard)]
 
-    def _named(self, name: str, at: datetime) -> Agent:
-        """Return an agent whom Tactium has just named."""
+    def _named(self, heard: Heard, at: datetime) -> Agent:
+        """Return the agent whom Tactium has just named."""
+        name = heard.agent
         agent = self._agents.get(name)
         if agent is None:
             agent = self._agents[name] = Agent()
+            login = (heard.raw or "")[1:].partition(">")[0]
+            agent.spelling = login if login.lower() != name else None
         agent.heard_on = self._connection
-        if agent.hears(at.timestamp()):
+        if not agent.is_real and not isinstance(heard, FrameUnknown):
+            agent.is_real = True
+            self._changed.add(name)
+        if agent.hears(at.timestamp(), self._heard_every_seconds):
             self._changed.add(name)
         return agent
 
-    def expect(
-        self, agent: str, phone: str, context: dict[str, Any] | None, trace: Trace, at: datetime
-    ) -> None:
-        """Note that a command asks Tactium for a call: its arrival is to carry these."""
-        if context is None and trace is None:
-            return
-        known = self._agents.get(agent)
-        if known is None:
-            known = self._agents[agent] = Agent()
-        until = at.timestamp() + self._expect_seconds
-        known.expected = (*known.expected, Expected(phone, until, context, trace))[-MOST_EXPECTED:]
-        self._changed.add(agent)
+    def expect(self, command: MakeCall, command_id: str, trace: Trace, at: datetime) -> None:
+        """Note that a command asks Tactium for a call, whose arrival carries its context.
 
-    def expect_no_more(self, agent: str, phone: str) -> None:
-        """Note that Tactium refused the call that was asked for last."""
+        Noting it twice is harmless.
+        """
+        name = command.agent.casefold()
+        agent = self._agents.get(name)
+        if agent is None:
+            agent = self._agents[name] = Agent()
+        if any(each.command_id == command_id for each in agent.expected):
+            return
+        until = at.timestamp() + self._expect_seconds
+        expected = Expected(command_id, command.phone, until, command.context, trace)
+        agent.expected = (*agent.expected, expected)[-MOST_EXPECTED:]
+        self._changed.add(name)
+
+    def expect_no_more(self, agent: str, command_id: str) -> None:
+        """Note that Tactium will not make the call that this command asked for."""
         known = self._agents.get(agent)
-        if known is not None and known.expected and known.expected[-1].phone == phone:
-            known.expected = known.expected[:-1]
+        if known is not None and known.expected:
+            left = tuple(each for each in known.expected if each.command_id != command_id)
+            known.expected = left
             self._changed.add(agent)
+
+    def maybe_wanted_by(self, heard: Heard, at: datetime) -> str | None:
+        """Return the id of the command that asked for the call which arrives, if any did."""
+        if not isinstance(heard, CallStarted) or heard.direction != "outbound":
+            return None
+        agent = self._agents.get(heard.agent)
+        expected = agent.maybe_expected(heard, at) if agent is not None else None
+        return expected.command_id if expected is not None else None
 
     def is_heard_of(self, agent: str) -> bool:
         """Return whether Tactium has said anything of an agent since the link is up."""
@@ -169,10 +199,13 @@ class Calls:
             if known is not None and known.heard_at is not None:
                 yield self._snapshot(name, known)
 
-    def to_ask(self) -> list[str]:
-        """Return the agents whose state may have changed unheard, those in a call first."""
-        with_state = [(a.call is None, name) for name, a in self._agents.items() if a.has_state]
-        return [name for _, name in sorted(with_state)]
+    def to_ask(self) -> list[tuple[str, str]]:
+        """Return the agents whose state may have changed unheard, those in a call first.
+
+        Each with its login, as Tactium spells it.
+        """
+        known = [(a.call is None, name) for name, a in self._agents.items() if a.has_state]
+        return [(name, self._agents[name].spelling or name) for _, name in sorted(known)]
 
     def state_of(self, agent: str) -> tuple[int | None, str | None]:
         """Return an agent's status and the id of its call, as far as they are known."""
@@ -206,9 +239,13 @@ class Calls:
         known = agent.call
         seen_before = agent.call_seen_on == self._connection
         agent.call_seen_on = self._connection
-        if asked and known is not None and self._is_same(known, event):
+        now = at.timestamp()
+        asked_before, agent.answer_until = now < agent.answer_until, 0.0
+        if (asked or asked_before) and known is not None and self._is_same(known, event):
             event.call_id, event.context, event.trace = known.id, known.context, known.trace
             return [_current(event)]
+        if asked:  # by an arrival of its own: the answer, which says the same, may still come
+            agent.answer_until = now + ANSWER_WITHIN_SECONDS
         event.call_id = self._new_id()
         self._give_what_was_expected(agent, event, at)
         if asked and known is None and not seen_before:
@@ -223,16 +260,10 @@ class Calls:
 
     def _give_what_was_expected(self, agent: Agent, event: CallStarted, at: datetime) -> None:
         """Give a call what the command that made it wants it to carry (contract.md §4)."""
-        if not agent.expected:
-            return
-        waiting = [each for each in agent.expected if each.until >= at.timestamp()]
-        if event.direction == "outbound":
-            for expected in waiting:
-                if (event.destination or "").endswith(expected.phone):
-                    event.context, event.trace = expected.context, expected.trace
-                    waiting.remove(expected)
-                    break
-        agent.expected = tuple(waiting)
+        found = agent.maybe_expected(event, at)
+        if found is not None:
+            event.context, event.trace = found.context, found.trace
+            agent.expected = tuple(each for each in agent.expected if each is not found)
 
     def _is_same(self, known: Call, event: CallStarted) -> bool:
         """Whether a frame says of a call, in every field, what its arrival said."""

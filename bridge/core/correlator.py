@@ -159,12 +159,18 @@ class Correlator:
         else:
             self._agents.pop(agent, None)
 
-    def hear(self, heard: Heard) -> Answer | Late | None:
-        """Return what a frame means for the agent's command, None where it is no more than news."""
+    def hear(self, heard: Heard, wanted_by: str | None = None) -> Answer | Late | None:
+        """Return what a frame means for the agent's command, None where it is no more than news.
+
+        `wanted_by` is the id of the command that asked for the call which arrives.
+        """
         known = self._agents.get(heard.agent)
         if known is None:
             return None
         if known.state is State.AWAITING:
+            is_anothers = wanted_by not in (None, known.command_id)
+            if is_anothers and isinstance(known.command, MakeCall):
+                return None
             return self._hear_answer(heard, known.command)
         if known.state is State.FENCED and isinstance(heard, AgentStatus):
             self._step(heard.agent, Step.ANSWER)

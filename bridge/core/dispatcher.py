@@ -72,6 +72,7 @@ class _Job:
     result: Result | None = None
     errand: Errand | None = None
     changes_something: bool = False
+    was_for_tactium: bool = False
     has_ended: bool = False
 
 
@@ -109,7 +110,9 @@ class _Question:
         return False
 
     async def take(self) -> None:
-        """Ask."""
+        """Ask, unless nobody wants to know any more."""
+        if self.answer.done():
+            return
         result = None
         try:
             result = await self.runner.run(self.errand, only_now=True)
@@ -195,7 +198,7 @@ class Dispatcher:
         deadline = self._clock() + timedelta(seconds=self._settings.ttl_seconds)
         errand = Errand(str(ULID()), agent, command, frame, None, b"", deadline)
         answer: asyncio.Future[Result | None] = asyncio.get_running_loop().create_future()
-        self._lines.add(agent, _Question(errand, self.runner, answer))
+        self._lines.add(agent, _Question(errand, self.runner, answer), can_wait=True)
         return await answer
 
     def _take(self, delivery: Delivery) -> None:
@@ -211,6 +214,7 @@ class Dispatcher:
             job.changes_something = command.changes_something
             job.result = job.result or self._maybe_known_result(job.request, delivery)
             if job.result is None and not isinstance(command, GetAgents):
+                job.was_for_tactium = True
                 job.errand = Errand(
                     request.id,
                     command.agent.casefold(),
@@ -260,7 +264,7 @@ class Dispatcher:
         return delivery.received_at + life
 
     def _line_up(self, job: _Job, agent: str) -> None:
-        if self._lines.length(agent) > self._settings.max_waiting:
+        if self._lines.length(agent) >= self._settings.max_waiting:
             job.errand, job.result = None, _TOO_MANY_WAIT
             self._tasks.spawn(self._answer(job))
             return
@@ -361,7 +365,7 @@ class Dispatcher:
         if remembered is not None:
             return remembered.begun
         delivery = job.deliveries[0]
-        if delivery.failed is None and (job.errand is None or not delivery.redelivered):
+        if delivery.failed is None and not (job.was_for_tactium and delivery.redelivered):
             return False
         if job.identity is None and delivery.failed is None:
             return True

@@ -29,7 +29,9 @@ class Turn(Protocol):
 @dataclass(slots=True)
 class _Line:
     turns: deque[Turn] = field(default_factory=deque)
+    questions: deque[Turn] = field(default_factory=deque)  # when nobody else waits
     worker: asyncio.Task[None] | None = None
+    now: Turn | None = None  # whose turn it is
 
 
 class Tasks:
@@ -76,23 +78,22 @@ class Lines:
         return f"<Lines: {len(self._lines)} agents>"
 
     def length(self, agent: str) -> int:
-        """Return how many stand in an agent's line, the one whose turn it is among them."""
+        """Return how many wait in an agent's line that cannot, and whose turn has not come."""
         line = self._lines.get(agent)
-        return len(line.turns) if line else 0
+        return len(line.turns) - (line.now is None) if line else 0
 
-    def add(self, agent: str, turn: Turn) -> None:
-        """Put one at the end of an agent's line."""
+    def add(self, agent: str, turn: Turn, *, can_wait: bool = False) -> None:
+        """Put one at the end of an agent's line; `can_wait`: behind all that cannot."""
         line = self._lines.get(agent)
         if line is None:
-            line = self._lines[agent] = _Line(deque([turn]))
+            line = self._lines[agent] = _Line()
             line.worker = self._tasks.spawn(self._work(agent, line))
-        else:
-            line.turns.append(turn)
+        (line.questions if can_wait else line.turns).append(turn)
 
     def withdraw(self, agent: str, turn: Turn) -> bool:
         """Take one out of its line, unless its turn has come; return whether it was taken."""
         line = self._lines.get(agent)
-        if line is None or turn not in line.turns or line.turns[0] is turn:
+        if line is None or turn not in line.turns:
             return False
         line.turns.remove(turn)
         return True
@@ -101,16 +102,16 @@ class Lines:
         """Let nobody begin any more."""
         self._stopping = True
         for line in self._lines.values():
-            if line.worker and not line.turns[0].begun:
+            if line.worker and not (line.now and line.now.begun):
                 line.worker.cancel()
 
     async def _work(self, agent: str, line: _Line) -> None:
         try:
-            while line.turns and not self._stopping:
+            while (line.turns or line.questions) and not self._stopping:
+                line.now = (line.turns or line.questions).popleft()
                 try:
-                    await line.turns[0].take()
+                    await line.now.take()
                 except Exception:  # whatever it was, it is nobody else's in the line
                     log.exception("turn_failed", agent=agent, todo="report this as a bug")
-                line.turns.popleft()
         finally:
             del self._lines[agent]

@@ -139,8 +139,13 @@ class CommandLog(Protocol):
     async def recall(self, identity: bytes) -> Remembered | None:
         """Return what is known of a command. Raises `JournalError`."""
 
-    async def begin(self, identity: bytes, digest: bytes, at: datetime) -> None:
-        """Note that a command's bytes go out; returns once that is kept."""
+    async def begin(
+        self, identity: bytes, digest: bytes, at: datetime, states: Mapping[str, bytes | None]
+    ) -> None:
+        """Note that a command's bytes go out, and what it changes of agents.
+
+        Returns once that is kept.
+        """
 
     async def end(
         self,

@@ -25,8 +25,8 @@ from bridge.settings import AgentsSettings
 
 log = structlog.get_logger(__name__)
 
-MOST_AT_ONCE = 16
-"""Agents asked at the same time: a few who are silent hold nobody else up."""
+SILENCE_SECONDS = 6.0
+"""How long one who is silent is waited for: as many are asked meanwhile as the rate allows."""
 
 Ask = Callable[[WireCommand], Awaitable[Result | None]]
 """Asks Tactium when the agent has nothing else to do; None where the link is lost."""
@@ -39,42 +39,54 @@ class Resync:
         self._calls = calls
         self._ask = ask
         self._seconds_between = 1 / settings.resync_per_second
+        self._most_at_once = max(16, round(SILENCE_SECONDS * settings.resync_per_second))
         self._clock = clock
         self._next_at = 0.0
 
     def __repr__(self) -> str:
         return f"<Resync: a question each {self._seconds_between:g} s>"
 
-    async def run(self) -> ResyncNotice:
-        """Ask about all of them, and return how many were asked and what it brought."""
+    async def run(self) -> ResyncNotice | None:
+        """Ask about all of them, and return how many were asked and what it brought.
+
+        None where the link was lost, or the bridge stops, before all were.
+        """
         begun = self._clock()
         agents = self._calls.to_ask()
-        before = {agent: self._calls.state_of(agent) for agent in agents}
-        at_once = asyncio.Semaphore(MOST_AT_ONCE)
+        before = {name: self._calls.state_of(name) for name, _ in agents}
+        at_once = asyncio.Semaphore(self._most_at_once)
+        asked: list[bool | None] = []
 
-        async def look(agent: str) -> None:
+        async def look(login: str) -> None:
             try:
-                await self._look_after(agent)
+                asked.append(await self._look_after(login))
             finally:
                 at_once.release()
 
         async with asyncio.TaskGroup() as group:
-            for agent in agents:
+            for _, login in agents:
                 await at_once.acquire()
-                group.create_task(look(agent))
-        changed = sum(self._calls.state_of(agent) != before[agent] for agent in agents)
+                group.create_task(look(login))
+        if None in asked:
+            return None
+        changed = sum(self._calls.state_of(name) != state for name, state in before.items())
         seconds = (self._clock() - begun).total_seconds()
-        log.info("resync_done", agents=len(agents), changed=changed, seconds=seconds)
-        return ResyncNotice(len(agents), changed, seconds)
+        log.info("resync_done", agents=sum(map(bool, asked)), changed=changed, seconds=seconds)
+        return ResyncNotice(sum(map(bool, asked)), changed, seconds)
 
-    async def _look_after(self, agent: str) -> None:
+    async def _look_after(self, login: str) -> bool | None:
+        """Ask about one agent; return whether that could be done, None where it was cut short."""
         try:
-            status = await self._ask_slowly(GetStatus(agent=agent))
-            if status is None or status.outcome is not Outcome.OK or status.data["code"] != BUSY:
-                return
-            await self._ask_slowly(GetCurrentCall(agent=agent))
+            status = await self._ask_slowly(GetStatus(agent=login))
+            if status is None:
+                return None
+            if status.outcome is Outcome.OK and status.data["code"] == BUSY:
+                call = await self._ask_slowly(GetCurrentCall(agent=login))
+                return None if call is None else True
         except (InvalidCommand, ValueError) as error:  # a login that cannot be written back
             log.debug("agent_not_asked", reason=str(error))
+            return False
+        return True
 
     async def _ask_slowly(self, command: WireCommand) -> Result | None:
         """Ask no sooner than the rate allows."""

@@ -75,10 +75,10 @@ class Runner:
         """Return the frame of a command. Raises `InvalidCommand`."""
         return self._link.spell(command)
 
-    def hear(self, heard: Heard) -> Answer | Late | None:
+    def hear(self, heard: Heard, at: datetime) -> Answer | Late | None:
         """Return what a frame means for a command; an answer is then to be `resolve`d."""
         self._frames += 1
-        return self._correlator.hear(heard)
+        return self._correlator.hear(heard, self._calls.maybe_wanted_by(heard, at))
 
     def resolve(self, answer: Answer, heard: Heard, published: Sequence[Event]) -> None:
         """Hand an answer to the command that waits for it.
@@ -143,10 +143,7 @@ class Runner:
         """Write a command and return how it ended; None where it may be tried again."""
         command = errand.command
         errand.begun = True
-        if isinstance(command, MakeCall):
-            self._calls.expect(
-                errand.agent, command.phone, command.context, errand.trace, self._clock()
-            )
+        self._expect(errand)
         sent_at = self._clock()
         try:
             result = await self._ask(errand)
@@ -166,7 +163,11 @@ class Runner:
         """Note that it is as if it had never gone out."""
         errand.begun = False
         if isinstance(errand.command, MakeCall):
-            self._calls.expect_no_more(errand.agent, errand.command.phone)
+            self._calls.expect_no_more(errand.agent, errand.id)
+
+    def _expect(self, errand: Errand) -> None:
+        if isinstance(errand.command, MakeCall):
+            self._calls.expect(errand.command, errand.id, errand.trace, self._clock())
 
     async def _wait_for_link(self, deadline: datetime) -> Result | None:
         """Wait until Tactium can be written to; return the refusal where time is over."""
@@ -193,9 +194,11 @@ class Runner:
         if errand.identity is None or not errand.command.changes_something:
             return None
         left = (errand.deadline - self._clock()).total_seconds()
+        self._expect(errand)
+        states = self._calls.take_changes()
         try:
             async with asyncio.timeout(left):
-                await self._log.begin(errand.identity, errand.digest, self._clock())
+                await self._log.begin(errand.identity, errand.digest, self._clock(), states)
         except (TimeoutError, JournalError):
             return unavailable("the journal could not be written, so it was not begun")
         return None
@@ -263,7 +266,7 @@ class Runner:
             self._link_is_up.clear()
             self._correlator.reset(agent)
             raise
-        except BaseException:
+        except Exception:
             self._correlator.reset(agent)
             raise
         finally:

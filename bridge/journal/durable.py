@@ -90,6 +90,7 @@ class DurableJournal:
         self._heard_at: datetime | None = None
         self._settled = 0
         self._lost_agents = False
+        self._agents: list[tuple[str, bytes]] = []
         self._forgets_nothing = False
         self._found_corrupt: JournalCorrupt | None = None
         self._settling: asyncio.TimerHandle | None = None
@@ -124,7 +125,9 @@ class DurableJournal:
         """
         try:
             self._use(self._new_store())
+            self._agents = self._store.agents()
         except JournalCorrupt as error:
+            self._let_go()
             last_written = self._settings.path.stat().st_mtime
             self._start_afresh(error)
             self._heard_at = datetime.fromtimestamp(last_written, UTC)
@@ -138,7 +141,7 @@ class DurableJournal:
 
     def agents(self) -> Iterable[tuple[str, bytes]]:
         """Return the state of each agent, as it was last appended."""
-        return self._store.agents()
+        return self._agents
 
     async def met_new_queue(self) -> None:
         """Note that no command can have come before this moment: nothing is forgotten.
@@ -177,6 +180,8 @@ class DurableJournal:
             entries += _attach(states, entries, at)
         if not entries:
             return
+        for entry in entries[:-1]:
+            entry.goes_on = True
         for entry in entries:
             self._add(entry)
         self._room.press(self._waiting.weight)
@@ -190,11 +195,20 @@ class DurableJournal:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, self._reader.recall, identity)
 
-    async def begin(self, identity: bytes, digest: bytes, at: datetime) -> None:
+    async def begin(
+        self,
+        identity: bytes,
+        digest: bytes,
+        at: datetime,
+        states: Mapping[str, bytes | None] = MappingProxyType({}),
+    ) -> None:
         """Note that a command's bytes go out; returns once that is on the disk.
 
         Waits for a disk that takes nothing; cancelled, it is as if never asked for.
+        `states` of agents that it changes are written no later.
         """
+        for state in states.items():
+            self._add(Entry(None, at, state=state))
         await self._written(Entry(None, at, Begun(identity, digest, at)))
 
     async def end(
@@ -275,6 +289,12 @@ class DurableJournal:
     def _new_store(self) -> Store:
         settings = self._settings
         return Store(settings.path, settings.durability, self._new_id(), self._memory)
+
+    def _let_go(self) -> None:
+        """Close a file that is no journal any more, if it was open."""
+        if hasattr(self, "_reader"):
+            self._reader.close()
+            self._store.close()
 
     def _use(self, store: Store) -> None:
         self._store = store
@@ -372,7 +392,7 @@ class DurableJournal:
         limit = sys.maxsize if self._pauses else self._settings.max_bytes
         notes = [entry.note for entry in batch if entry.note is not None]
         states = self._waiting.states_of(batch)
-        news = News(sealed, notes, states)
+        news = News(sealed, notes, {agent: kept.state for agent, kept in states.items()})
         committing = asyncio.get_running_loop().run_in_executor(
             self._writer, self._store.commit, news, self._settled, state, limit
         )

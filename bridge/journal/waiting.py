@@ -21,7 +21,8 @@ ORDINARY_BYTES = 2_000
 class Entry:
     """What is written together: something to publish, a note on a command, an agent's state.
 
-    `written` is done once it is on the disk.
+    `written` is done once it is on the disk. One that `goes_on` is written with the
+    next. `order` counts all that ever waited.
     """
 
     what: Occurrence | None
@@ -29,10 +30,14 @@ class Entry:
     note: Note | None = None
     state: tuple[str, bytes | None] | None = None
     written: Future[None] | None = None
+    goes_on: bool = False
+    order: int = 0
 
     @property
     def weight(self) -> int:
-        """How many ordinary messages this one weighs in memory."""
+        """How many ordinary messages this one weighs in memory; a state alone is none."""
+        if self.what is None:
+            return 0
         text = self.what.base64 if isinstance(self.what, FrameMalformed) else self._raw
         return 1 + 4 * len(text) // ORDINARY_BYTES
 
@@ -46,12 +51,24 @@ class Entry:
         return getattr(self.what, "raw", None) or ""
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The state of an agent, and when it was that in the order of all that waited."""
+
+    order: int
+    state: bytes | None
+
+
+States = dict[str, Kept]
+
+
 class Waiting:
     """Entries on their way to the disk. `weight` is that of all, in ordinary messages."""
 
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque()
-        self._states: dict[str, bytes | None] = {}  # of what had to be dropped
+        self._states: States = {}  # of what had to be dropped
+        self._order = 0
         self.weight = 0
 
     def __repr__(self) -> str:
@@ -62,6 +79,8 @@ class Waiting:
 
     def add(self, entry: Entry) -> None:
         """Add one: behind all others, or before them where it has no place in their order."""
+        self._order += 1
+        entry.order = self._order
         if isinstance(entry.note, Begun):
             self._entries.appendleft(entry)
         else:
@@ -71,29 +90,31 @@ class Waiting:
     def fill(self, batch: list[Entry], most: int) -> None:
         """Move entries into a batch until it weighs `most`."""
         heavy = sum(entry.weight for entry in batch)
-        while self._entries and heavy < most:
+        goes_on = bool(batch) and batch[-1].goes_on
+        while self._entries and ((heavy < most and len(batch) < 5 * most) or goes_on):
             entry = self._take()
+            goes_on = entry.goes_on
             if not entry.is_given_up:
                 batch.append(entry)
                 heavy += entry.weight
 
-    def states_of(self, batch: list[Entry]) -> dict[str, bytes | None]:
+    def states_of(self, batch: list[Entry]) -> States:
         """Return the latest state of each agent of whom a batch, or what was dropped, tells."""
         states, self._states = self._states, {}
         for entry in batch:
-            if entry.state is not None:
-                states[entry.state[0]] = entry.state[1]
+            _update(states, entry)
         return states
 
-    def keep(self, states: dict[str, bytes | None]) -> None:
+    def keep(self, states: States) -> None:
         """Take back states that were not written."""
-        self._states = states | self._states
+        for agent, state in states.items():
+            if agent not in self._states or self._states[agent].order < state.order:
+                self._states[agent] = state
 
     def shed(self) -> Dropped | None:
         """Drop the oldest, and tell whoever waits for it; return what was lost by that."""
         entry = self._take()
-        if entry.state is not None:
-            self._states[entry.state[0]] = entry.state[1]
+        _update(self._states, entry)
         if entry.written is not None and not entry.written.done():
             entry.written.set_exception(JournalUnwritable("too much waits for the disk"))
         return Dropped(1, entry.at, entry.at) if entry.what is not None else None
@@ -102,3 +123,12 @@ class Waiting:
         entry = self._entries.popleft()
         self.weight -= entry.weight
         return entry
+
+
+def _update(states: States, entry: Entry) -> None:
+    """Take the state that an entry brings, unless a later one is there."""
+    if entry.state is None:
+        return
+    agent, state = entry.state
+    if agent not in states or states[agent].order < entry.order:
+        states[agent] = Kept(entry.order, state)

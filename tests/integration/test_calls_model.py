@@ -190,7 +190,7 @@ class CallsMachine(RuleBasedStateMachine):
             shown = known[agent]["call"] if agent in known else None
             if call is None:
                 assert shown is None
-            elif self.truths[call.dial_item_id].begin_heard:
+            elif agent in known:
                 assert shown is not None
             if call is not None and shown is not None:
                 assert shown["dial_item_id"] == call.dial_item_id

@@ -159,7 +159,8 @@ async def test_asking_again_after_a_restart(open_site: OpenSite) -> None:
             reply = await site.ask({**pause, "code": "2"}, message_id="m-1")
             assert reply["outcome"] == "invalid"
             assert reply["error"]["details"][0]["field"] == "message_id"
-        assert commands_received(site.tactium) == [b"<ana><P><ON><1>$"]
+        changes = [each for each in commands_received(site.tactium) if not each.endswith(b"<S>$")]
+        assert changes == [b"<ana><P><ON><1>$"]
         kinds = []
         while not site.inbox.empty():
             kinds.append(site.inbox.get_nowait().routing_key)
@@ -252,4 +253,4 @@ async def test_ten_megabytes(site: Site) -> None:
         _, reply = await site.next_reply()
         assert reply["outcome"] == "invalid"
     dead = await next_dead(site)
-    assert (len(dead.body), dead.headers["body_bytes"]) == (1_048_576, 10_000_024)
+    assert (len(dead.body), dead.headers["body_bytes"]) == (131_072, 10_000_024)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -71,7 +71,13 @@ class ScriptedLog:
         """Return what is known of a command."""
         return self.known.get(identity)
 
-    async def begin(self, identity: bytes, digest: bytes, _at: datetime) -> None:
+    async def begin(
+        self,
+        identity: bytes,
+        digest: bytes,
+        _at: datetime,
+        _states: Mapping[str, bytes | None],
+    ) -> None:
         """Note that a command's bytes go out."""
         self.steps.append("begun")
         self.known[identity] = Remembered(digest, begun=True, reply=None)
@@ -216,7 +222,7 @@ class Desk:
         (frame,) = Decoder().feed(text.encode())
         assert isinstance(frame, Frame)
         heard = understand(frame)
-        meaning = self.runner.hear(heard)
+        meaning = self.runner.hear(heard, datetime.now(UTC))
         answers = meaning.command if meaning else None
         events = self.calls.hear(heard, datetime.now(UTC), answers=answers)
         self.published += events

@@ -10,8 +10,8 @@ import orjson
 import pytest
 
 from bridge.core.calls import Calls
-from bridge.messages.commands import GetAgents, WireCommand, parse
-from bridge.messages.events import Event
+from bridge.messages.commands import GetAgents, MakeCall, WireCommand, parse
+from bridge.messages.events import CallEnded, CallStarted, Event
 from bridge.wire.frame import Decoder, Frame
 from bridge.wire.grammar import reread, understand
 
@@ -386,3 +386,92 @@ def test_durations_are_never_negative(story: Story) -> None:
     story.hear(CALL)
     story.now = START - timedelta(hours=1)
     assert story.one(END)["duration_seconds"] == 0.0
+
+
+# --- what a reading found ---------------------------------------------------------
+
+
+def test_an_arrival_that_comes_before_the_answer_which_says_the_same(story: Story) -> None:
+    """One call: the question was answered by the event, and the answer is no second call."""
+    first = story.told(CALL, answers="get_current_call")
+    again = story.told(CALL)
+    assert [kind for kind, _ in [*first, *again]] == ["call.current", "call.current"]
+    assert first[0][1]["call_id"] == again[0][1]["call_id"]
+    story.hear(END)
+    started = story.told(CALL, answers="get_current_call")
+    again = story.told(CALL)
+    assert [kind for kind, _ in [*started, *again]] == ["call.started", "call.current"]
+    assert story.told(CALL)[0][0] == "call.ended"  # a third one is another call
+
+
+def test_whoever_tactium_spoke_of_is_asked_after(story: Story) -> None:
+    """In a call first; by the login that Tactium spells; not who was only mangled or refused."""
+    for frame in ("<Weiß><S><1>$", CALL, "<ana><G><a.wav>$", "<ghost><x>$"):
+        story.hear(frame)
+    story.hear("<nobody><ERRO>$", answers="pause")
+    story.hear("<ended><EndCall>$")
+    assert story.calls.to_ask() == [
+        ("jose", "jose"),
+        ("ana", "ana"),
+        ("ended", "ended"),
+        ("weiss", "Weiß"),
+    ]
+
+
+def make_call(phone: str = "40050500", **given: Any) -> MakeCall:
+    return MakeCall(agent="jose", phone=phone, **given)
+
+
+def test_each_call_that_was_asked_for_is_its_own_commands(story: Story) -> None:
+    """The first that arrives is the first command's, and only that command is answered by it."""
+    story.calls.expect(make_call(), "1", None, START)
+    story.calls.expect(make_call(context={"n": 2}), "2", "trace", START)
+    (frame,) = Decoder().feed(CALL.encode())
+    assert isinstance(frame, Frame)
+    assert story.calls.maybe_wanted_by(understand(frame), START) == "1"
+    assert story.one(CALL)["context"] is None
+    assert story.calls.maybe_wanted_by(understand(frame), START) == "2"
+    ended, started = story.hear(CALL)
+    assert isinstance(started, CallStarted)
+    assert (started.context, started.trace) == ({"n": 2}, "trace")
+    assert isinstance(ended, CallEnded)
+    assert ended.context is None
+
+
+def test_a_call_that_is_refused_takes_no_other_commands_context(story: Story) -> None:
+    """Each expectation goes with its own command."""
+    story.calls.expect(make_call(context={"n": 1}), "1", None, START)
+    story.calls.expect(make_call(), "2", None, START)
+    story.calls.expect_no_more("jose", "2")
+    assert story.one(CALL)["context"] == {"n": 1}
+
+
+def test_what_is_known_outlives_the_process(story: Story) -> None:
+    """All of it, as the journal keeps it; what cannot be read is passed over and named."""
+    story.calls.expect(make_call("1", context={"n": 1}), "1", None, START)
+    for frame in (CALL, "<jose><G><a.wav>$", "<jose><S><3>$", "<Weiß><S><1>$"):
+        story.hear(frame)
+    states = story.calls.take_changes()
+    again = Story()
+    kept = [(name, state) for name, state in states.items() if state is not None]
+    unreadable = [("x", b"{"), ("y", b"{}"), ("z", b"[]"), ("w", b'{"code":1}')]
+    assert again.calls.restore([*kept, *unreadable]) == ["x", "y", "z", "w"]
+    assert [*again.known("jose"), *again.known("weiss")] == story.known()
+    assert again.calls.to_ask() == story.calls.to_ask()
+    again.now = story.now
+    assert again.one(END) == story.one(END)
+    assert again.one("<jose><A><1><0><9><0><1><><><>$")["context"] == {"n": 1}
+
+
+def test_agents_are_forgotten(story: Story) -> None:
+    """After their time; and those of whom nothing was ever heard when nothing is expected."""
+    story.hear("<ana><S><1>$")
+    story.calls.expect(make_call(context={"n": 1}), "1", None, START)
+    story.calls.take_changes()
+    story.calls.forget(START + timedelta(seconds=30))
+    assert story.calls.take_changes() == {}
+    story.calls.forget(START + timedelta(days=1))
+    assert story.calls.take_changes() == {"jose": None}
+    story.calls.forget(START + timedelta(days=8))
+    assert story.calls.take_changes() == {"ana": None}
+    assert story.known() == []

@@ -19,7 +19,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.core.ports import Remembered
-from bridge.errors import JournalBusy
+from bridge.errors import JournalBusy, JournalUnwritable
 from bridge.journal import durable, recent, store
 from bridge.journal.commands import Memory
 from bridge.journal.durable import DurableJournal
@@ -282,7 +282,8 @@ async def test_a_sign_of_life_is_no_later_than_what_is_written(
     monkeypatch.setattr(durable, "MOST_AT_ONCE", 10)
     journal = journal_in(tmp_path)
     journal.open()
-    await journal.append([status(n) for n in range(15)], START)
+    await journal.append([status(n) for n in range(10)], START)
+    await journal.append([status(n) for n in range(10, 15)], START)
     journal.heard(START + timedelta(seconds=1))
     await journal._commit()
     assert journal._store.state.heard_at is None
@@ -410,7 +411,7 @@ async def test_a_stop_waits_for_no_room(tmp_path: Path) -> None:
     async with running(journal):
         hearing = asyncio.create_task(journal.append([status(n) for n in range(9_000)], START))
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while journal._room._free.is_set():  # noqa: ASYNC110 - the pause is waited for
+            while not journal._room._is_full:  # noqa: ASYNC110 - that is what is waited for
                 await asyncio.sleep(0.01)
         blocked = asyncio.create_task(journal.append([status(0)], START))
         await asyncio.sleep(0.05)
@@ -428,6 +429,88 @@ async def test_a_journal_behind_a_link_is_the_same(tmp_path: Path) -> None:
         settings = JournalSettings(path=tmp_path / "other.db")
         with pytest.raises(JournalBusy):
             store.Store(settings.path, "process", "J", Memory(timedelta(days=1), 1_000))
+
+
+def states(count_of_them: int) -> dict[str, bytes | None]:
+    return {f"agent{n}": b"{}" for n in range(count_of_them)}
+
+
+async def test_states_cost_no_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many come at once, what waits to be published is not dropped for them."""
+    monkeypatch.setattr(durable, "MOST_WAITING", 100)
+    journal = journal_in(tmp_path)
+    journal.open()
+    await journal.append([status(n) for n in range(10)], START)
+    await journal.append([], START, states(5_000))
+    writing = asyncio.create_task(journal.run())
+    assert codes(await read_all(journal, 10)) == list(range(10))
+    writing.cancel()
+    await asyncio.wait((writing,))
+    await journal.close()
+    again = journal_in(tmp_path)
+    again.open()
+    assert len(list(again.agents())) == 5_000
+    await again.close()
+
+
+async def test_the_latest_state_is_what_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the disk fails, and where memory had to let events go meanwhile."""
+    monkeypatch.setattr(durable, "MOST_WAITING", 5)
+    journal = journal_in(tmp_path)
+    journal.open()
+    await journal.append([status(1)], START, {"ana": b"first"})
+    with monkeypatch.context() as broken:
+        broken.setattr(Store, "commit", _refuse)
+        with pytest.raises(JournalUnwritable):
+            await journal._commit()
+        await journal.append([status(2)], START, {"ana": b"second"})
+        await journal.append([status(n) for n in range(10)], START)  # the second is shed
+        with pytest.raises(JournalUnwritable):
+            await journal._commit()
+    await journal.close()
+    again = journal_in(tmp_path)
+    again.open()
+    assert list(again.agents()) == [("ana", b"second")]
+    await again.close()
+
+
+def _refuse(*_: object) -> None:
+    raise JournalUnwritable("no")
+
+
+async def test_what_happened_together_is_committed_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event is never on the disk without the state that it led to."""
+    monkeypatch.setattr(durable, "MOST_AT_ONCE", 3)
+    journal = journal_in(tmp_path)
+    journal.open()
+    await journal.append([status(n) for n in range(10)], START, {"ana": b"after all"})
+    await journal.append([status(10)], START, {"ana": b"later"})
+    await journal._commit()
+    assert journal._store.messages == 10
+    assert journal._store.agents() == [("ana", b"after all")]
+    await journal.close()
+
+
+async def test_damaged_states_are_set_aside_with_their_file(tmp_path: Path) -> None:
+    """Whatever page is bad: the bridge starts."""
+    async with running(journal_in(tmp_path)) as journal:
+        await journal.append([status(1)], START, {f"a{n}": b"{}" * 500 for n in range(500)})
+        await read(journal, 0)
+        await asyncio.sleep(0.1)
+    with (tmp_path / "bridge.db").open("r+b") as file:
+        file.seek(0, os.SEEK_END)
+        size = file.tell()
+        for at in range(20 * 4096, size, 4096):
+            file.seek(at)
+            file.write(b"\xff" * 4096)
+    with capture_logs() as logs:
+        async with running(journal_in(tmp_path)) as journal:
+            assert list(journal.agents()) == []
+    assert "journal_corrupt" in told(logs)
 
 
 async def test_a_journal_in_use_is_refused(tmp_path: Path) -> None:
