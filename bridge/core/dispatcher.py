@@ -9,8 +9,6 @@ command log before its bytes go out.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,6 +16,7 @@ import structlog
 from ulid import ULID
 
 from bridge.core.calls import Calls
+from bridge.core.jobs import CommandTurn, Job, Question
 from bridge.core.lines import Lines, Tasks
 from bridge.core.policy import Policy, ReplyQueues
 from bridge.core.ports import Clock, CommandLog, Delivery, Remembered
@@ -58,69 +57,6 @@ _TOO_MANY_WAIT = unavailable("too many commands wait for this agent already")
 _AGENTS_AT_ONCE = 200
 
 
-@dataclass(slots=True, eq=False)
-class _Job:
-    """One command, and each delivery of it that waits for the same reply.
-
-    Either it is an `errand` for Tactium, or its `result` is known without it.
-    """
-
-    request: Request
-    identity: bytes | None
-    digest: bytes
-    deliveries: list[Delivery]
-    result: Result | None = None
-    errand: Errand | None = None
-    changes_something: bool = False
-    was_for_tactium: bool = False
-    has_ended: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class _Turn:
-    """A command's turn in its agent's line."""
-
-    job: _Job
-    work: Callable[[_Job], Awaitable[None]]
-    timer: asyncio.TimerHandle | None = None
-
-    @property
-    def begun(self) -> bool:
-        """Whether it cannot be given back to the queue any more."""
-        return self.job.has_ended or (self.job.errand is not None and self.job.errand.begun)
-
-    async def take(self) -> None:
-        """Answer the command."""
-        if self.timer is not None:
-            self.timer.cancel()
-        await self.work(self.job)
-
-
-@dataclass(slots=True, eq=False)
-class _Question:
-    """A question of the bridge's own, in its agent's line."""
-
-    errand: Errand
-    runner: Runner
-    answer: asyncio.Future[Result | None]
-
-    @property
-    def begun(self) -> bool:
-        """Whether it is on the wire; a stop need not wait for it all the same."""
-        return False
-
-    async def take(self) -> None:
-        """Ask, unless nobody wants to know any more."""
-        if self.answer.done():
-            return
-        result = None
-        try:
-            result = await self.runner.run(self.errand, only_now=True)
-        finally:
-            if not self.answer.done():
-                self.answer.set_result(result)
-
-
 class Dispatcher:
     """Answers commands: by itself, from the command log, or through its `runner`."""
 
@@ -144,7 +80,7 @@ class Dispatcher:
         self._mask = mask
         self._clock = clock
         self._calls = calls
-        self._jobs: dict[bytes, _Job] = {}  # those without a reply yet, by identity
+        self._jobs: dict[bytes, Job] = {}  # those without a reply yet, by identity
         self._tasks = Tasks()
         self._lines = Lines(self._tasks)
         self._stopping = False
@@ -198,13 +134,13 @@ class Dispatcher:
         deadline = self._clock() + timedelta(seconds=self._settings.ttl_seconds)
         errand = Errand(str(ULID()), agent, command, frame, None, b"", deadline)
         answer: asyncio.Future[Result | None] = asyncio.get_running_loop().create_future()
-        self._lines.add(agent, _Question(errand, self.runner, answer), can_wait=True)
+        self._lines.add(agent, Question(errand, self.runner, answer), can_wait=True)
         return await answer
 
     def _take(self, delivery: Delivery) -> None:
         """Find out what a command is and where it goes: into its agent's line, or back at once."""
         request = Request(delivery.message_id or str(ULID()), None, None, None)
-        job = _Job(request, delivery.identity, delivery.digest, [delivery])
+        job = Job(request, delivery.identity, delivery.digest, [delivery])
         if not self._may_answer(delivery):
             job.result = forbidden("its reply must not go to the queue that it names")
         try:
@@ -263,19 +199,19 @@ class Dispatcher:
                 return delivery.received_at + life - waited
         return delivery.received_at + life
 
-    def _line_up(self, job: _Job, agent: str) -> None:
+    def _line_up(self, job: Job, agent: str) -> None:
         if self._lines.length(agent) >= self._settings.max_waiting:
             job.errand, job.result = None, _TOO_MANY_WAIT
             self._tasks.spawn(self._answer(job))
             return
-        turn = _Turn(job, self._answer)
+        turn = CommandTurn(job, self._answer)
         self._lines.add(agent, turn)
         if job.errand is not None:
             left = (job.errand.deadline - self._clock()).total_seconds()
             loop = asyncio.get_running_loop()
             turn.timer = loop.call_later(left, self._give_up_waiting, agent, turn)
 
-    def _give_up_waiting(self, agent: str, turn: _Turn) -> None:
+    def _give_up_waiting(self, agent: str, turn: CommandTurn) -> None:
         """Answer a command whose time is over before its turn has come."""
         if self._stopping or not self._lines.withdraw(agent, turn):
             return
@@ -283,7 +219,7 @@ class Dispatcher:
         job.errand, job.result = None, self.runner.too_late()
         self._tasks.spawn(self._answer(job))
 
-    async def _answer(self, job: _Job) -> None:
+    async def _answer(self, job: Job) -> None:
         """Answer one command: as it was answered before, or by what comes of it now."""
         try:
             reply = await self._maybe_first_reply(job)
@@ -295,7 +231,7 @@ class Dispatcher:
         finally:
             self._forget(job)
 
-    async def _maybe_first_reply(self, job: _Job) -> SealedReply | None:
+    async def _maybe_first_reply(self, job: Job) -> SealedReply | None:
         """Return the reply that a command got before, else set its result.
 
         There is neither where a stop gives it back to the queue.
@@ -315,12 +251,12 @@ class Dispatcher:
             job.result = _CRASHED
         return None
 
-    def _answer_alone(self, job: _Job, result: Result) -> None:
+    def _answer_alone(self, job: Job, result: Result) -> None:
         """Let a command end so, and leave what is remembered of the other as it is."""
         self._forget(job)
         job.identity, job.result = None, result
 
-    async def _recall(self, job: _Job) -> Remembered | None:
+    async def _recall(self, job: Job) -> Remembered | None:
         """Return what the log knows of a command.
 
         One without an identity can only be looked for by what it looks like: what
@@ -341,7 +277,7 @@ class Dispatcher:
         is_other = job.identity is None and found is not None and found.reply is not None
         return None if is_other else found
 
-    async def _result(self, job: _Job, remembered: Remembered | None) -> Result | None:
+    async def _result(self, job: Job, remembered: Remembered | None) -> Result | None:
         """Return how a command ends; None where a stop gives it back."""
         if job.changes_something and self._may_have_run(job, remembered):
             return uncertain("it was delivered before, and may have been run then")
@@ -349,7 +285,7 @@ class Dispatcher:
             return job.result or await self._tell_agents(job)
         return await self.runner.run(job.errand)
 
-    async def _tell_agents(self, job: _Job) -> Result:
+    async def _tell_agents(self, job: Job) -> Result:
         """Return what the bridge knows itself, of those agents whom the user may know of."""
         user = job.deliveries[0].user
         known: list[dict[str, Any]] = []
@@ -360,7 +296,7 @@ class Dispatcher:
                 await asyncio.sleep(0)  # a hundred thousand of them hold nobody up
         return Result(Outcome.OK, {"agents": known})
 
-    def _may_have_run(self, job: _Job, remembered: Remembered | None) -> bool:
+    def _may_have_run(self, job: Job, remembered: Remembered | None) -> bool:
         """Whether a command may have reached Tactium when it was delivered before."""
         if remembered is not None:
             return remembered.begun
@@ -373,7 +309,7 @@ class Dispatcher:
         life = timedelta(seconds=self._settings.ttl_seconds)
         return forgot_at is not None and forgot_at > delivery.received_at - life
 
-    async def _tell(self, job: _Job) -> None:
+    async def _tell(self, job: Job) -> None:
         """Tell the audit trail, the command log and then everyone who asked how it ended."""
         if job.result is None:
             return
@@ -399,13 +335,13 @@ class Dispatcher:
             log.exception("audit_failed", command_id=sealed.id, todo="report this as a bug")
         await self._send(job, sealed)
 
-    async def _send(self, job: _Job, reply: SealedReply) -> None:
+    async def _send(self, job: Job, reply: SealedReply) -> None:
         """Give everyone who asked the reply; who asks from now on finds it in the log."""
         self._forget(job)
         for delivery in job.deliveries:
             await delivery.conclude(reply, unanswered=not self._may_answer(delivery))
 
-    def _key(self, job: _Job) -> bytes | None:
+    def _key(self, job: Job) -> bytes | None:
         """Return under what a command stands in the log; what has no identity, if it was begun."""
         if job.identity is None and job.errand is not None and job.changes_something:
             return job.deliveries[0].fingerprint
@@ -414,12 +350,12 @@ class Dispatcher:
     def _may_answer(self, delivery: Delivery) -> bool:
         return not delivery.reply_to or self._reply_queues.allow(delivery.reply_to)
 
-    def _forget(self, job: _Job) -> None:
+    def _forget(self, job: Job) -> None:
         if job.identity is not None and self._jobs.get(job.identity) is job:
             del self._jobs[job.identity]
 
 
-def _refused(delivery: Delivery, result: Result) -> _Job:
+def _refused(delivery: Delivery, result: Result) -> Job:
     """Return what answers one delivery alone, and leaves the request that it repeats as it is."""
     request = Request(delivery.message_id or str(ULID()), None, None, None)
-    return _Job(request, None, delivery.digest, [delivery], result)
+    return Job(request, None, delivery.digest, [delivery], result)

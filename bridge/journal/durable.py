@@ -14,12 +14,11 @@ bounded, until the disk takes it.
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from types import MappingProxyType
 
 import structlog
@@ -28,12 +27,11 @@ from bridge.backoff import delays
 from bridge.core.ports import Remembered
 from bridge.errors import JournalCorrupt, JournalUnwritable
 from bridge.journal.commands import Begun, Ended, Memory
-from bridge.journal.reader import Reader
+from bridge.journal.files import Files
 from bridge.journal.recent import Recent
 from bridge.journal.room import Room
-from bridge.journal.sqlite import set_aside
 from bridge.journal.store import Dropped, News, State, Store, both
-from bridge.journal.waiting import Entry, Waiting
+from bridge.journal.waiting import Entry, Waiting, together
 from bridge.messages.envelope import Envelope, Occurrence, Sealed, timestamp
 from bridge.messages.notices import CommandEnded, Gap
 from bridge.messages.replies import SealedReply
@@ -62,10 +60,6 @@ class DurableJournal:
     for a journal's id, `new_id` an id for a new journal.
     """
 
-    _store: Store
-    _reader: Reader
-    _envelope: Envelope
-
     def __init__(
         self,
         settings: JournalSettings,
@@ -76,11 +70,8 @@ class DurableJournal:
         clock: Callable[[], datetime],
     ) -> None:
         self._settings = settings
-        self._memory = memory
-        self._envelope_of = envelope_of
-        self._new_id = new_id
         self._clock = clock
-        self._pauses = settings.when_full == "pause_reading"
+        self._files = Files(settings, memory, envelope_of=envelope_of, new_id=new_id, clock=clock)
         self._writer = ThreadPoolExecutor(1, "journal-writer")
         self._readers = ThreadPoolExecutor(1, "journal-reader")
         self._waiting = Waiting()
@@ -103,6 +94,10 @@ class DurableJournal:
         return f"<DurableJournal: {self._settings.path}, {self._waiting}>"
 
     @property
+    def _store(self) -> Store:
+        return self._files.store
+
+    @property
     def heard_at(self) -> datetime | None:
         """When Tactium could last be heard, by this bridge or the one before it."""
         return self._heard_at
@@ -123,14 +118,7 @@ class DurableJournal:
         Raises `JournalBusy` where another bridge has it, `JournalUnwritable`
         where it cannot be opened.
         """
-        try:
-            self._use(self._new_store())
-            self._agents = self._store.agents()
-        except JournalCorrupt as error:
-            self._let_go()
-            last_written = self._settings.path.stat().st_mtime
-            self._start_afresh(error)
-            self._heard_at = datetime.fromtimestamp(last_written, UTC)
+        self._agents, self._heard_at = self._files.open()
         self._heard_at = self._heard_at or self._store.state.heard_at
         self._settled = self._store.first - 1
 
@@ -140,8 +128,9 @@ class DurableJournal:
         self._commit_soon()
 
     def agents(self) -> Iterable[tuple[str, bytes]]:
-        """Return the state of each agent, as it was last appended."""
-        return self._agents
+        """Return the state of each agent as the file had it at the opening; once."""
+        agents, self._agents = self._agents, []
+        return agents
 
     async def met_new_queue(self) -> None:
         """Note that no command can have come before this moment: nothing is forgotten.
@@ -175,14 +164,7 @@ class DurableJournal:
         Waits a moment where the disk works and cannot keep up, and for room where
         `when_full` is `pause_reading`.
         """
-        entries = [Entry(occurrence, at) for occurrence in what]
-        if states:
-            entries += _attach(states, entries, at)
-        if not entries:
-            return
-        for entry in entries[:-1]:
-            entry.goes_on = True
-        for entry in entries:
+        for entry in together(what, at, states):
             self._add(entry)
         self._room.press(self._waiting.weight)
         await self._room.wait()
@@ -193,7 +175,7 @@ class DurableJournal:
         Raises `JournalError` where the file cannot be read.
         """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._readers, self._reader.recall, identity)
+        return await loop.run_in_executor(self._readers, self._files.reader.recall, identity)
 
     async def begin(
         self,
@@ -243,7 +225,7 @@ class DurableJournal:
         """Return what the file has after this number, nothing where it cannot be read just now."""
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._readers, self._reader.read, after, most)
+            return await loop.run_in_executor(self._readers, self._files.reader.read, after, most)
         except JournalCorrupt as error:
             self._found_corrupt = error  # whoever writes sets it aside
             self._work.set()
@@ -283,34 +265,7 @@ class DurableJournal:
             self._settling.cancel()
         self._writer.shutdown()
         self._readers.shutdown()
-        self._reader.close()
-        self._store.close()
-
-    def _new_store(self) -> Store:
-        settings = self._settings
-        return Store(settings.path, settings.durability, self._new_id(), self._memory)
-
-    def _let_go(self) -> None:
-        """Close a file that is no journal any more, if it was open."""
-        if hasattr(self, "_reader"):
-            self._reader.close()
-            self._store.close()
-
-    def _use(self, store: Store) -> None:
-        self._store = store
-        self._reader = Reader(store.path)
-        self._envelope = self._envelope_of(store.state.journal_id)
-
-    def _start_afresh(self, error: JournalCorrupt) -> None:
-        """Set a corrupt file aside, for whoever can read it, and go on with a new one."""
-        aside = set_aside(self._settings.path, self._clock())
-        log.error(
-            "journal_corrupt",
-            reason=str(error),
-            set_aside=str(aside),
-            todo="what the broker had not confirmed is in that file; the gap says from when",
-        )
-        self._use(self._new_store())
+        self._files.close()
 
     def _add(self, entry: Entry) -> None:
         self._waiting.add(entry)
@@ -364,7 +319,7 @@ class DurableJournal:
         shed, self._shed = self._shed, None
         to_publish, dropped = self._with_news_of(both(known.dropped, shed))
         sealed = [
-            self._envelope.seal(what, number, at)
+            self._files.envelope.seal(what, number, at)
             for number, (what, at) in enumerate(to_publish, known.sequence + 1)
         ]
         state = replace(
@@ -389,12 +344,11 @@ class DurableJournal:
 
     async def _write_down(self, sealed: list[Sealed], state: State, batch: list[Entry]) -> None:
         """Commit in the writer's thread. Raises `JournalUnwritable` or `JournalCorrupt`."""
-        limit = sys.maxsize if self._pauses else self._settings.max_bytes
         notes = [entry.note for entry in batch if entry.note is not None]
         states = self._waiting.states_of(batch)
         news = News(sealed, notes, {agent: kept.state for agent, kept in states.items()})
         committing = asyncio.get_running_loop().run_in_executor(
-            self._writer, self._store.commit, news, self._settled, state, limit
+            self._writer, self._store.commit, news, self._settled, state, self._room.most_bytes
         )
         try:
             await asyncio.shield(committing)
@@ -437,9 +391,7 @@ class DurableJournal:
     def _lose_the_file(self, error: JournalCorrupt) -> None:
         """Go on, numbers and all, without what the corrupt file held."""
         old = self._store
-        old.close()
-        self._reader.close()
-        self._start_afresh(error)
+        self._files.replace(error)
         self._lost_agents = True
         self._store.state = replace(self._store.state, sequence=old.state.sequence)
         now = self._clock()
@@ -451,15 +403,3 @@ class DurableJournal:
         if after >= self._store.state.sequence:
             return []
         return self._recent.maybe_after(after, most)
-
-
-def _attach(
-    states: Mapping[str, bytes | None], entries: Sequence[Entry], at: datetime
-) -> list[Entry]:
-    """Give each state to the last entry about its agent; return entries for those without one."""
-    left = dict(states)
-    for entry in reversed(entries):
-        agent = getattr(entry.what, "agent", None)
-        if agent in left:
-            entry.state = (agent, left.pop(agent))
-    return [Entry(None, at, state=each) for each in left.items()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import structlog
 
@@ -32,6 +33,11 @@ class Room:
 
     def __repr__(self) -> str:
         return f"<Room: full={self._is_full}, disk_refuses={self._disk_refuses}>"
+
+    @property
+    def most_bytes(self) -> int:
+        """How much the file may hold before the oldest make way."""
+        return sys.maxsize if self._pauses else self._settings.max_bytes
 
     def hurry(self) -> None:
         """Let nobody wait any more."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from asyncio import Future
 from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -49,6 +50,25 @@ class Entry:
     @property
     def _raw(self) -> str:
         return getattr(self.what, "raw", None) or ""
+
+
+def together(
+    what: Sequence[Occurrence], at: datetime, states: Mapping[str, bytes | None]
+) -> list[Entry]:
+    """Return entries for what happened at one moment, to be written in one commit.
+
+    Each state stands with the last that happened to its agent.
+    """
+    entries = [Entry(occurrence, at) for occurrence in what]
+    left = dict(states)
+    for entry in reversed(entries if left else []):
+        agent = getattr(entry.what, "agent", None)
+        if agent in left:
+            entry.state = (agent, left.pop(agent))
+    entries += [Entry(None, at, state=each) for each in left.items()]
+    for entry in entries[:-1]:
+        entry.goes_on = True
+    return entries
 
 
 @dataclass(frozen=True, slots=True)
