@@ -26,6 +26,7 @@ from bridge.core.resync import Resync
 from bridge.core.runner import Runner
 from bridge.journal.commands import Memory
 from bridge.journal.durable import DurableJournal
+from bridge.journal.files import Files
 from bridge.links.tcp import TcpLink
 from bridge.messages.envelope import Envelope
 from bridge.settings import Settings
@@ -54,9 +55,8 @@ def compose(settings: Settings) -> Bridge:
     commands = settings.commands
     remember_seconds = max(commands.remember_seconds, commands.ttl_seconds)
     memory = Memory(timedelta(seconds=remember_seconds), commands.remember_most)
-    journal = DurableJournal(
-        settings.journal, memory=memory, envelope_of=envelope_of, new_id=new_id, clock=now
-    )
+    files = Files(settings.journal, memory, envelope_of=envelope_of, new_id=new_id, clock=now)
+    journal = DurableJournal(settings.journal, files, now)
     link = TcpLink(settings.link, now)
     calls = Calls(
         new_id,

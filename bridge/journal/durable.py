@@ -26,13 +26,13 @@ import structlog
 from bridge.backoff import delays
 from bridge.core.ports import Remembered
 from bridge.errors import JournalCorrupt, JournalUnwritable
-from bridge.journal.commands import Begun, Ended, Memory
+from bridge.journal.commands import Begun, Ended
 from bridge.journal.files import Files
 from bridge.journal.recent import Recent
 from bridge.journal.room import Room
 from bridge.journal.store import Dropped, News, State, Store, both
 from bridge.journal.waiting import Entry, Waiting, together
-from bridge.messages.envelope import Envelope, Occurrence, Sealed, timestamp
+from bridge.messages.envelope import Occurrence, Sealed, timestamp
 from bridge.messages.notices import CommandEnded, Gap
 from bridge.messages.replies import SealedReply
 from bridge.settings import JournalSettings
@@ -54,24 +54,14 @@ SETTLE_WITHIN_SECONDS = 0.05
 
 
 class DurableJournal:
-    """Numbers, keeps and hands out messages: `open` it, `run` it, `close` it.
-
-    `memory` is how many commands it remembers; `envelope_of` makes the envelope
-    for a journal's id, `new_id` an id for a new journal.
-    """
+    """Numbers, keeps and hands out messages: `open` it, `run` it, `close` it."""
 
     def __init__(
-        self,
-        settings: JournalSettings,
-        *,
-        memory: Memory,
-        envelope_of: Callable[[str], Envelope],
-        new_id: Callable[[], str],
-        clock: Callable[[], datetime],
+        self, settings: JournalSettings, files: Files, clock: Callable[[], datetime]
     ) -> None:
         self._settings = settings
+        self._files = files
         self._clock = clock
-        self._files = Files(settings, memory, envelope_of=envelope_of, new_id=new_id, clock=clock)
         self._writer = ThreadPoolExecutor(1, "journal-writer")
         self._readers = ThreadPoolExecutor(1, "journal-reader")
         self._waiting = Waiting()

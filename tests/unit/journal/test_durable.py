@@ -23,6 +23,7 @@ from bridge.errors import JournalBusy, JournalUnwritable
 from bridge.journal import durable, recent, store
 from bridge.journal.commands import Memory
 from bridge.journal.durable import DurableJournal
+from bridge.journal.files import Files
 from bridge.journal.store import Store
 from bridge.messages.envelope import Envelope, Sealed
 from bridge.messages.events import AgentStatus
@@ -40,13 +41,15 @@ def status(number: int) -> AgentStatus:
 
 def journal_in(folder: Path, **settings: Any) -> DurableJournal:
     ids = count(1)
-    return DurableJournal(
-        JournalSettings(path=folder / "bridge.db", **settings),
-        memory=Memory(timedelta(days=1), 1_000),
+    chosen = JournalSettings(path=folder / "bridge.db", **settings)
+    files = Files(
+        chosen,
+        Memory(timedelta(days=1), 1_000),
         envelope_of=lambda journal_id: Envelope(site="main", journal_id=journal_id),
         new_id=lambda: f"J{next(ids)}",
         clock=lambda: datetime.now(UTC),
     )
+    return DurableJournal(chosen, files, lambda: datetime.now(UTC))
 
 
 @asynccontextmanager
