@@ -27,6 +27,7 @@ class Express:
     def __init__(self, channel: Channel, on_confirm: Confirmed) -> None:
         self._channel = channel
         self._on_confirm = on_confirm
+        # The library has no other place where confirms can be had without a future for each.
         channel._on_confirm_frame = self._take  # type: ignore[method-assign] # noqa: SLF001
 
     @property
@@ -38,11 +39,6 @@ class Express:
     def frame_max(self) -> int:
         """The size of the largest frame that the broker takes."""
         return int(self._channel.connection.connection_tune.frame_max)
-
-    @property
-    def closed(self) -> asyncio.Future[object]:
-        """Is done when the channel is."""
-        return self._channel.closing
 
     @property
     def next_number(self) -> int:

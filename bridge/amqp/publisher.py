@@ -140,7 +140,7 @@ class _Flow:
         self._window.send(express.next_number, batch, asyncio.get_running_loop().time(), tries)
         await express.send(payload, len(batch))
 
-    def _on_confirm(self, number: int, multiple: bool, taken: bool) -> None:  # noqa: FBT001
+    def _on_confirm(self, number: int, multiple: bool, taken: bool) -> None:  # noqa: FBT001 - as on the wire
         """Settle what is confirmed.
 
         A message that is refused is refused by a queue that is full and says so to

@@ -262,11 +262,9 @@ class Runner:
         try:
             await self._link.send(frame)
             await asyncio.wait((answer,), timeout=seconds)
-        except LinkDown:  # found out before the link itself has said so
-            self._link_is_up.clear()
-            self._correlator.reset(agent)
-            raise
-        except Exception:
+        except Exception as error:  # whatever it was, nothing is awaited any more: it is raised on
+            if isinstance(error, LinkDown):  # found out before the link itself has said so
+                self._link_is_up.clear()
             self._correlator.reset(agent)
             raise
         finally:
