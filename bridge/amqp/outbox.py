@@ -15,7 +15,7 @@ import structlog
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.exceptions import ChannelInvalidStateError, DeliveryError, PublishError
 from pamqp.commands import Basic
-from ulid import ULID
+from ulid_transform import ulid_now
 
 from bridge.amqp.connection import FOREIGN
 from bridge.amqp.properties import writable
@@ -113,7 +113,7 @@ class Outbox:
             correlation_id=properties.correlation_id,
             delivery_mode=PERSISTENT,
             priority=properties.priority,
-            message_id=properties.message_id or str(ULID()),
+            message_id=properties.message_id or ulid_now(),
             reply_to=properties.reply_to,
             timestamp=properties.timestamp,
             message_type=properties.message_type,

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from ulid import ULID
+from ulid_transform import ulid_now
 
 from bridge.core.calls import Calls
 from bridge.core.jobs import CommandTurn, Job, Question
@@ -132,14 +132,14 @@ class Dispatcher:
         agent = command.agent.casefold()
         frame = self.runner.spell(command)
         deadline = self._clock() + timedelta(seconds=self._settings.ttl_seconds)
-        errand = Errand(str(ULID()), agent, command, frame, None, b"", deadline)
+        errand = Errand(ulid_now(), agent, command, frame, None, b"", deadline)
         answer: asyncio.Future[Result | None] = asyncio.get_running_loop().create_future()
         self._lines.add(agent, Question(errand, self.runner, answer), can_wait=True)
         return await answer
 
     def _take(self, delivery: Delivery) -> None:
         """Find out what a command is and where it goes: into its agent's line, or back at once."""
-        request = Request(delivery.message_id or str(ULID()), None, None, None)
+        request = Request(delivery.message_id or ulid_now(), None, None, None)
         job = Job(request, delivery.identity, delivery.digest, [delivery])
         if not self._may_answer(delivery):
             job.result = forbidden("its reply must not go to the queue that it names")
@@ -357,5 +357,5 @@ class Dispatcher:
 
 def _refused(delivery: Delivery, result: Result) -> Job:
     """Return what answers one delivery alone, and leaves the request that it repeats as it is."""
-    request = Request(delivery.message_id or str(ULID()), None, None, None)
+    request = Request(delivery.message_id or ulid_now(), None, None, None)
     return Job(request, None, delivery.digest, [delivery], result)

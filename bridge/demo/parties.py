@@ -11,7 +11,7 @@ import orjson
 from aio_pika import Message, connect
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, ExchangeType
 from aio_pika.exceptions import DeliveryError
-from ulid import ULID
+from ulid_transform import ulid_now
 
 from bridge.demo.screen import Screen
 from bridge.errors import BridgeError
@@ -73,7 +73,7 @@ async def _ask(
     asked: dict[str, Any],
     screen: Screen,
 ) -> None:
-    request_id = str(ULID())
+    request_id = ulid_now()
     message = Message(
         orjson.dumps(asked),
         content_type="application/json",

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from aio_pika import Message, connect
-from ulid import ULID
+from ulid_transform import ulid_now
 
 from tests.faults.conftest import Ledger
 from tests.faults.test_backlog import peak_megabytes
@@ -140,12 +140,12 @@ async def commander(url: str, number: int, replies: dict[str, list[dict[str, Any
                     {"command": "resume", "agent": agent},
                 ]
             )
-            correlation_id = f"{agent}:{command['command']}:{ULID()}"
+            correlation_id = f"{agent}:{command['command']}:{ulid_now()}"
             replies[correlation_id] = []
             mine.append(correlation_id)
             message = Message(
                 json.dumps(command).encode(),
-                message_id=str(ULID()),
+                message_id=ulid_now(),
                 correlation_id=correlation_id,
                 reply_to=mailbox.name,
             )

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from aio_pika import connect
-from ulid import ULID
+from ulid_transform import ulid_now
 
 from bridge.sandbox import RabbitMQNode
 from bridge.settings import (
@@ -33,7 +33,7 @@ TACTIUM = SimulatorOptions(
 @pytest.fixture
 async def vhost_url(rabbitmq: RabbitMQNode) -> str:
     """A fresh vhost on the run's private node."""
-    name = str(ULID()).lower()
+    name = ulid_now().lower()
     await rabbitmq.add_vhost(name)
     return rabbitmq.url(name)
 

@@ -11,7 +11,7 @@ from typing import Any
 from aio_pika import Message, connect
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import DeliveryError
-from ulid import ULID
+from ulid_transform import ulid_now
 
 from bridge import app
 from bridge.settings import LinkSettings, Settings
@@ -76,7 +76,7 @@ class Site:
 
     async def send(self, command: dict[str, Any] | bytes, **properties: Any) -> str:
         """Send one command; return its correlation id."""
-        correlation_id = str(ULID())
+        correlation_id = ulid_now()
         given = {
             "reply_to": self.reply_to,
             "correlation_id": correlation_id,
