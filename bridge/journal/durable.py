@@ -14,11 +14,14 @@ bounded, until the disk takes it.
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from itertools import count
 from types import MappingProxyType
 
 import structlog
@@ -31,7 +34,7 @@ from bridge.journal.files import Files
 from bridge.journal.recent import Recent
 from bridge.journal.room import Room
 from bridge.journal.store import Dropped, News, State, Store, both
-from bridge.journal.waiting import Entry, Waiting, together
+from bridge.journal.waiting import Entry, Waiting
 from bridge.messages.envelope import Occurrence, Sealed, timestamp
 from bridge.messages.notices import CommandEnded, Gap
 from bridge.messages.replies import SealedReply
@@ -48,6 +51,13 @@ MOST_WAITING = 50_000
 DISK_PATIENCE_SECONDS = 2.0
 
 READ_AGAIN_SECONDS = 5.0
+
+FEW = 32
+"""Messages that are written at once where that needs no `fsync`: a tenth of a millisecond."""
+
+QUICK_SECONDS = 0.02
+SLOW_FOR_SECONDS = 30.0
+"""How long a disk that took longer once is left to the thread, as the loop must not wait."""
 
 SETTLE_WITHIN_SECONDS = 0.05
 """How long what is settled may wait for a commit to leave with."""
@@ -74,6 +84,8 @@ class DurableJournal:
         self._agents: list[tuple[str, bytes]] = []
         self._forgets_nothing = False
         self._found_corrupt: JournalCorrupt | None = None
+        self._is_idle = False
+        self._slow_until = 0.0
         self._settling: asyncio.TimerHandle | None = None
         self._work = asyncio.Event()
         self._committed = asyncio.Event()
@@ -130,7 +142,7 @@ class DurableJournal:
         self._forgets_nothing = True
         with suppress(TimeoutError):
             async with asyncio.timeout(DISK_PATIENCE_SECONDS):
-                await self._written(Entry(None, self._clock()))
+                await self._written(Entry(self._clock()))
 
     def hurry(self) -> None:
         """Let nobody wait for room any more: a stop is under way."""
@@ -154,8 +166,8 @@ class DurableJournal:
         Waits a moment where the disk works and cannot keep up, and for room where
         `when_full` is `pause_reading`.
         """
-        for entry in together(what, at, states):
-            self._add(entry)
+        if what or states:
+            self._add(Entry(at, deque(what), states))
         self._room.press(self._waiting.weight)
         await self._room.wait()
 
@@ -164,8 +176,10 @@ class DurableJournal:
 
         Raises `JournalError` where the file cannot be read.
         """
+        if self._is_quick:
+            return self._files.log.recall(identity)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._readers, self._files.reader.recall, identity)
+        return await loop.run_in_executor(self._readers, self._files.log.recall, identity)
 
     async def begin(
         self,
@@ -179,9 +193,9 @@ class DurableJournal:
         Waits for a disk that takes nothing; cancelled, it is as if never asked for.
         `states` of agents that it changes are written no later.
         """
-        for state in states.items():
-            self._add(Entry(None, at, state=state))
-        await self._written(Entry(None, at, Begun(identity, digest, at)))
+        if states:
+            self._add(Entry(at, states=states))
+        await self._written(Entry(at, note=Begun(identity, digest, at)))
 
     async def end(
         self,
@@ -198,7 +212,7 @@ class DurableJournal:
         where it had to make way.
         """
         note = Ended(identity, digest, at, reply) if identity is not None else None
-        await self._written(Entry(trace, at, note))
+        await self._written(Entry(at, deque([trace]), note=note))
 
     async def read(self, after: int, most: int) -> Sequence[Sealed]:
         """Return up to `most` committed messages that follow number `after`; wait for one."""
@@ -214,6 +228,7 @@ class DurableJournal:
     async def _read_file(self, after: int, most: int) -> list[Sealed]:
         """Return what the file has after this number, nothing where it cannot be read just now."""
         loop = asyncio.get_running_loop()
+        after = max(after, self._store.first - 1)  # what had to make way is not to be had
         try:
             return await loop.run_in_executor(self._readers, self._files.reader.read, after, most)
         except JournalCorrupt as error:
@@ -243,7 +258,11 @@ class DurableJournal:
         while True:
             self._work.clear()
             await self._write()
-            await self._work.wait()
+            self._is_idle = True
+            try:
+                await self._work.wait()
+            finally:
+                self._is_idle = False
 
     async def close(self) -> None:
         """Write what is left, in one try, and close the file. `run` must have ended."""
@@ -251,7 +270,7 @@ class DurableJournal:
             await self._commit()
             while self._waiting:
                 await self._commit()
-        if self._settling:
+        if self._settling is not None:
             self._settling.cancel()
         self._writer.shutdown()
         self._readers.shutdown()
@@ -260,7 +279,10 @@ class DurableJournal:
     def _add(self, entry: Entry) -> None:
         self._waiting.add(entry)
         self._empty.clear()
-        self._work.set()
+        if self._is_soon_done():
+            self._commit_here()
+        else:
+            self._work.set()
         while self._waiting.weight > MOST_WAITING:
             self._shed = both(self._shed, self._waiting.shed())
 
@@ -274,7 +296,14 @@ class DurableJournal:
         """Have a commit within a moment; one that comes before takes this with it."""
         if self._settling is None:
             loop = asyncio.get_running_loop()
-            self._settling = loop.call_later(SETTLE_WITHIN_SECONDS, self._work.set)
+            self._settling = loop.call_later(SETTLE_WITHIN_SECONDS, self._commit_unless_done)
+
+    def _commit_unless_done(self) -> None:
+        self._settling = None
+        store = self._store
+        is_done = store.first > self._settled and store.state.heard_at == self._heard_at
+        if not (is_done and store.is_tidy):
+            self._work.set()
 
     async def _write(self) -> None:
         """Commit what has gathered, however often the disk has to be asked."""
@@ -294,12 +323,51 @@ class DurableJournal:
                 self._lose_the_file(error)
             else:
                 break
-        self._room.accepted(self._store)
         self._room.press(self._waiting.weight)
+        self._note_empty()
+
+    def _is_soon_done(self) -> bool:
+        """Whether what waits is written sooner here than in a thread that has to be woken."""
+        return (
+            self._is_idle
+            and self._settings.durability == "process"
+            and self._waiting.weight <= FEW
+            and not self._store.checkpoints.is_half_done
+            and self._found_corrupt is None
+            and self._is_quick
+        )
+
+    @property
+    def _is_quick(self) -> bool:
+        """Whether the disk has kept nobody waiting for a while."""
+        return time.monotonic() > self._slow_until
+
+    def _commit_here(self) -> None:
+        """Commit what waits; where that fails, `run` goes on with it."""
+        sealed, state, shed = self._prepare()
+        begin = time.monotonic()
+        try:
+            self._store.commit(self._news(sealed), state, self._room.most_bytes)
+        except (JournalUnwritable, JournalCorrupt):
+            self._shed = both(shed, self._shed)
+            self._work.set()
+            return
+        if time.monotonic() - begin > QUICK_SECONDS:
+            self._slow_until = time.monotonic() + SLOW_FOR_SECONDS
+        self._note_commit(sealed, self._batch)
+        self._note_empty()
 
     async def _commit(self) -> None:
         """Commit one batch. One that fails stays, and is numbered anew at the next try."""
-        self._settling = None
+        sealed, state, shed = self._prepare()
+        try:
+            await self._write_down(sealed, state, self._batch)
+        except (JournalUnwritable, JournalCorrupt):
+            self._shed = both(shed, self._shed)
+            raise
+
+    def _prepare(self) -> tuple[list[Sealed], State, Dropped | None]:
+        """Return the messages of one batch, the state that they lead to, and what had been shed."""
         self._waiting.fill(self._batch, MOST_AT_ONCE)
         known = self._store.state
         # What waits was heard later than what is written, and is not safe yet.
@@ -307,47 +375,72 @@ class DurableJournal:
         if self._waiting:
             self._work.set()
         shed, self._shed = self._shed, None
-        to_publish, dropped = self._with_news_of(both(known.dropped, shed))
+        dropped = both(known.dropped, shed)
+        to_publish: list[Entry] = self._batch
+        if dropped is not None and self._room.is_there(self._store):
+            to_publish, dropped = [*self._batch, self._gap_of(dropped)], None
+        numbers = count(known.sequence + 1)
+        seal = self._files.envelope.seal
         sealed = [
-            self._files.envelope.seal(what, number, at)
-            for number, (what, at) in enumerate(to_publish, known.sequence + 1)
+            seal(what, next(numbers), entry.at) for entry in to_publish for what in entry.what
         ]
         state = replace(
             known,
             sequence=known.sequence + len(sealed),
+            first=max(known.first, self._settled + 1),
             heard_at=heard_at,
             dropped=dropped,
             forgot_at=self.forgot_at,
         )
         self._forgets_nothing = False
-        try:
-            await self._write_down(sealed, state, self._batch)
-        except (JournalUnwritable, JournalCorrupt):
-            self._shed = both(shed, self._shed)
-            raise
+        return sealed, state, shed
+
+    def _note_empty(self) -> None:
+        if self._store.is_tidy and not (self._store.messages or self._batch or self._waiting):
+            self._empty.set()
 
     async def _settle_alone(self) -> None:
         """Delete what is settled though the disk takes nothing new: that makes room."""
         with suppress(JournalUnwritable, JournalCorrupt):
-            while self._store.first <= self._settled:
-                await self._write_down([], self._store.state, [])
+            while self._store.first <= self._settled or not self._store.is_tidy:
+                known = self._store.state
+                settled = replace(known, first=max(known.first, self._settled + 1))
+                await self._write_down([], settled, [])
 
     async def _write_down(self, sealed: list[Sealed], state: State, batch: list[Entry]) -> None:
         """Commit in the writer's thread. Raises `JournalUnwritable` or `JournalCorrupt`."""
-        notes = [entry.note for entry in batch if entry.note is not None]
-        states = self._waiting.states_of(batch)
-        news = News(sealed, notes, {agent: kept.state for agent, kept in states.items()})
-        committing = asyncio.get_running_loop().run_in_executor(
-            self._writer, self._store.commit, news, self._settled, state, self._room.most_bytes
-        )
-        try:
-            await asyncio.shield(committing)
-        finally:  # cancelled or not, the thread writes on; what it has written has its number
-            await asyncio.wait((committing,))
-            if committing.exception() is None:
+        news = self._news(sealed) if batch is self._batch else News([])
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[Exception | None] = loop.create_future()
+
+        def write() -> None:
+            error: Exception | None = None
+            try:
+                self._store.commit(news, state, self._room.most_bytes)
+            except Exception as failure:  # noqa: BLE001 - whatever it is, it is raised below
+                error = failure
+            loop.call_soon_threadsafe(tell, error)
+
+        def tell(error: Exception | None) -> None:
+            if error is None:
                 self._note_commit(sealed, batch)
-            else:
-                self._waiting.keep(states)
+            ended.set_result(error)
+
+        self._writer.submit(write)
+        try:
+            await asyncio.wait((ended,))
+        finally:  # cancelled or not, the thread writes on; what it has written has its number
+            if not ended.done():
+                await asyncio.wait((ended,))
+        error = ended.result()
+        if error is not None:
+            raise error
+
+    def _news(self, sealed: list[Sealed]) -> News:
+        """Return all that the batch brings."""
+        notes = [entry.note for entry in self._batch if entry.note is not None]
+        states = {agent: state for entry in self._batch for agent, state in entry.states.items()}
+        return News(sealed, notes, states)
 
     def _note_commit(self, sealed: list[Sealed], batch: list[Entry]) -> None:
         """Let go of a batch that is written, and hand it to who reads or waits for it."""
@@ -355,35 +448,27 @@ class DurableJournal:
             if entry.written is not None and not entry.written.done():
                 entry.written.set_result(None)
         batch.clear()
+        if batch is self._batch:  # and not only room was made
+            self._room.accepted(self._store)
         self._recent.add(sealed, self._store.first)
         self._committed.set()
-        if self._store.first <= self._settled:
-            self._work.set()  # for the rest of what is settled
+        if not self._store.is_tidy:
+            self._commit_soon()  # to delete what is confirmed, unless more comes before
         if self._store.state.dropped is not None and self._room.is_there(self._store):
             self._work.set()  # for the gap that tells of it
-        if not (self._store.messages or self._batch or self._waiting):
-            self._empty.set()
 
-    def _with_news_of(
-        self, dropped: Dropped | None
-    ) -> tuple[list[tuple[Occurrence, datetime]], Dropped | None]:
-        """Return what the batch has to publish, and what was dropped that nothing in it tells of.
-
-        Once there is room again, one gap tells of all that had to make way.
-        """
-        to_publish = [(entry.what, entry.at) for entry in self._batch if entry.what is not None]
-        if dropped is None or not self._room.is_there(self._store):
-            return to_publish, dropped
+    def _gap_of(self, dropped: Dropped) -> Entry:
+        """Return the gap that tells of all that had to make way, once there is room again."""
         first, last = timestamp(dropped.first), timestamp(dropped.last)
         gap = Gap(first, last, "journal_full", dropped.messages)
-        return [*to_publish, (gap, self._clock())], None
+        return Entry(self._clock(), deque([gap]))
 
     def _lose_the_file(self, error: JournalCorrupt) -> None:
         """Go on, numbers and all, without what the corrupt file held."""
         old = self._store
         self._files.replace(error)
         self._lost_agents = True
-        self._store.state = replace(self._store.state, sequence=old.state.sequence)
+        self._store.go_on_from(old.state.sequence)
         now = self._clock()
         lost = Dropped(old.messages, old.state.heard_at or now, now)
         self._shed = both(self._shed, lost) if old.messages else self._shed

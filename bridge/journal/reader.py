@@ -6,14 +6,15 @@ import sqlite3
 from pathlib import Path
 
 from bridge.core.ports import Remembered
+from bridge.journal import batch
 from bridge.journal.commands import recall
-from bridge.journal.sqlite import moment, queries, translated
+from bridge.journal.sqlite import queries, translated
 from bridge.messages.envelope import Sealed
 
 MOST_READ_BYTES = 4 * 1024 * 1024
 """Bodies read at once, however few messages that are."""
 
-_READ = queries("messages")["read_messages"]
+_READ = queries("messages")["read_batches"]
 
 
 class Reader:
@@ -24,6 +25,7 @@ class Reader:
         self._database = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False
         )
+        self._left: list[Sealed] = []  # of what was read last, what nobody asked for
 
     def close(self) -> None:
         """Close the file."""
@@ -31,18 +33,24 @@ class Reader:
 
     def read(self, after: int, most: int) -> list[Sealed]:
         """Return up to `most` messages behind number `after`, in order; some 4 MiB at most."""
+        found = self._left
+        if not found or found[0].sequence != after + 1:
+            found = self._read(after, most)
+        self._left = found[most:]
+        return found[:most]
+
+    def _read(self, after: int, most: int) -> list[Sealed]:
         found: list[Sealed] = []
         size = 0
         with translated(self._path):
-            rows = self._database.execute(_READ, (after, most))
-            for sequence, stream, key, message_id, kind, time, body, trace in rows:
-                at = moment(time)
-                found.append(Sealed(sequence, stream, key, message_id, kind, at, body, trace))
-                size += len(body)
-                if size > MOST_READ_BYTES:
+            rows = self._database.execute(_READ, (after,))
+            for row in map(batch.Row._make, rows):
+                found += batch.messages(row)
+                size += row.size
+                if len(found) >= most or size > MOST_READ_BYTES:
                     break
             rows.close()
-        return found
+        return [message for message in found if message.sequence > after]
 
     def recall(self, identity: bytes) -> Remembered | None:
         """Return what is known of a command, None where nobody has seen it."""

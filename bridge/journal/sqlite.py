@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from bridge.errors import JournalBusy, JournalCorrupt, JournalUnwritable
 SQL = files("bridge.journal") / "sql"
 _NAMED = re.compile(r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def queries(name: str) -> dict[str, str]:
@@ -30,10 +32,15 @@ def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise JournalCorrupt(f"{path}: {error}") from error
-        raise JournalUnwritable(f"{path}: {error}") from error
+        raise translation(path, error) from error
+
+
+def translation(path: Path, error: sqlite3.Error) -> JournalCorrupt | JournalUnwritable:
+    """Return what SQLite says in the journal's own terms."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return JournalCorrupt(f"{path}: {error}")
+    return JournalUnwritable(f"{path}: {error}")
 
 
 def lock(path: Path) -> int:
@@ -71,9 +78,10 @@ def set_aside(path: Path, at: datetime) -> Path:
     return aside
 
 
+@lru_cache(maxsize=256)  # what one read brings has one time
 def number(moment: datetime) -> int:
     """Return a moment as the file has it: microseconds since 1970."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 def moment(number: int) -> datetime:

@@ -2,23 +2,29 @@
 
 A message is in the file before it is published and leaves it after the broker's
 confirm. A commit is one transaction for all that changed together: new messages,
-the last number given, what is settled, what had to be dropped.
+the last number given, what is settled, what had to be dropped. What one commit
+brings stays together in the file, and makes way together when that is full.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TypeVar, cast
 
+import orjson
+
 from bridge.errors import JournalUnwritable
+from bridge.journal import batch
+from bridge.journal.checkpoint import Checkpoints
 from bridge.journal.commands import Commands, Memory, Note
-from bridge.journal.sqlite import SQL, lock, moment, number, queries, translated
+from bridge.journal.sqlite import SQL, lock, moment, number, queries, translated, translation
 from bridge.messages.envelope import Sealed
 
 Durability = Literal["power", "process"]
@@ -36,10 +42,16 @@ What is settled is deleted, and SQLite needs room even for that: a journal that
 filled its disk to the last byte could never empty itself again.
 """
 
-MOST_DELETED = 2_000
-"""Settled messages deleted in one transaction: more would need as much disk as they free."""
+ROOM_SECONDS = 0.1
+"""How long it is taken for granted that there is room on the disk."""
 
-_VERSION = 3
+MOST_DELETED = 2_000
+"""Confirmed messages deleted in one transaction: more would need as much disk as they free."""
+
+DELETED_TOGETHER = 256
+"""Confirmed messages that stay in the file until there are so many, or nothing else to write."""
+
+_VERSION = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +76,7 @@ class State:
 
     journal_id: str
     sequence: int = 0  # the last number given
+    first: int = 1  # the lowest number that is neither confirmed nor dropped
     heard_at: datetime | None = None  # when Tactium could last be heard
     dropped: Dropped | None = None
     forgot_at: datetime | None = None  # up to when commands may be forgotten that came again later
@@ -89,14 +102,16 @@ class Store:
         self, path: Path, durability: Durability, new_journal_id: str, memory: Memory
     ) -> None:
         self.path = path.resolve()
+        self._room_until = 0.0
         self._lock = lock(self.path)
         try:
             with translated(path):
                 self._database = self._open(durability)
                 self._commands = Commands(self._database, memory)
                 self.state = self._load(new_journal_id)
-                self.messages, self.bytes = self._one("measure_all")
-                (self.first,) = self._execute("read_first", self.state.sequence + 1).fetchone()
+                self.bytes = self._number("measure_all")
+                self._gone = self._number("read_gone", self.first - 1)  # up to that number
+                self.checkpoints = Checkpoints(self.path)
         except BaseException:
             os.close(self._lock)
             raise
@@ -104,9 +119,25 @@ class Store:
     def __repr__(self) -> str:
         return f"<Store: {self.path}, {self.messages} messages, {self.bytes} bytes>"
 
+    @property
+    def first(self) -> int:
+        """The lowest number that is neither confirmed nor dropped."""
+        return self.state.first
+
+    @property
+    def messages(self) -> int:
+        """How many messages are neither confirmed nor dropped."""
+        return self.state.sequence - self.state.first + 1
+
+    @property
+    def is_tidy(self) -> bool:
+        """Whether all that is confirmed is gone from the file."""
+        return self._gone >= self.first - 1
+
     def close(self) -> None:
         """Close the file and give up its lock."""
         with suppress(sqlite3.Error):
+            self.checkpoints.close()
             self._database.close()
         os.close(self._lock)
 
@@ -115,38 +146,62 @@ class Store:
         with translated(self.path):
             return self._execute("read_agents").fetchall()
 
-    def commit(self, news: News, settled: int, state: State, max_bytes: int) -> None:
+    def commit(self, news: News, state: State, max_bytes: int) -> None:
         """Write all that changed, or nothing of it.
 
-        Of what is `settled` it deletes so many at once that memory holds the pages;
-        `first` says how far it came. Where the messages would be over `max_bytes`,
-        the oldest make way, and `state.dropped` says so. Raises `JournalUnwritable`
-        or `JournalCorrupt`.
+        What is confirmed, before number `state.first`, is deleted later, so many at
+        once that memory holds the pages. Where the messages would be over `max_bytes`, the
+        oldest make way, and `state.dropped` says so. Raises `JournalUnwritable` or
+        `JournalCorrupt`.
         """
-        new = news.messages
-        if new or news.notes:
+        if news.messages or news.notes:
             self._check_room()
-        with translated(self.path), self._transaction():
-            settled = min(settled, self.first + MOST_DELETED - 1)
-            first = max(self.first, settled + 1)
-            messages, size = self._one("measure_through", settled)
-            self._execute("delete_through", settled)
-            self._database.executemany(_QUERIES["insert_message"], map(_row, new))
-            messages = self.messages - messages + len(new)
-            size = self.bytes - size + sum(len(message.body) for message in new)
-            if size > max_bytes:
-                dropped, freed, first = self._drop(size - max_bytes)
-                messages, size = messages - dropped.messages, size - freed
-                state = replace(state, dropped=both(state.dropped, dropped))
-            self._write_agents(news.agents)
-            forgot_at = self._commands.write(news.notes)
-            if forgot_at is not None:
-                state = replace(state, forgot_at=forgot_at)
-            self._write(state)
-        self.state, self.first, self.messages, self.bytes = state, first, messages, size
+        before = self.bytes
+        try:
+            self._execute("begin")
+            self.state, self.bytes, self._gone = self._write_down(news, state, max_bytes)
+        except sqlite3.Error as error:
+            raise translation(self.path, error) from error
+        finally:
+            if self._database.in_transaction:
+                self._roll_back()
+        self.checkpoints.committed(self._database, abs(self.bytes - before))
+
+    def go_on_from(self, sequence: int) -> None:
+        """Count on from this number, as if all up to it had been in this file."""
+        self.state = replace(self.state, sequence=sequence, first=sequence + 1)
+        self._gone = sequence
+
+    def _write_down(self, news: News, state: State, max_bytes: int) -> tuple[State, int, int]:
+        """Write and commit; return the state, the size and what is gone by it."""
+        new = news.messages
+        gone, freed = self._delete(state.first - 1, DELETED_TOGETHER if new else 1)
+        size = self.bytes - freed
+        for row in batch.rows(new):
+            self._execute("insert_batch", *row)
+            size += row.size
+        if size > max_bytes:
+            state, freed = self._drop(size - max_bytes, state)
+            gone, size = state.first - 1, size - freed
+        self._write_agents(news.agents)
+        forgot_at = self._commands.write(news.notes)
+        if forgot_at is not None:
+            state = replace(state, forgot_at=forgot_at)
+        self._write(state)
+        self._execute("commit")
+        return state, size, gone
+
+    def _roll_back(self) -> None:
+        with suppress(sqlite3.Error):
+            self._execute("roll_back")
 
     def _check_room(self) -> None:
-        """Raise `JournalUnwritable` where the disk is full but for what is reserved."""
+        """Raise `JournalUnwritable` where the disk is full but for what is reserved.
+
+        It is looked at now and then: what is reserved lasts for longer.
+        """
+        if time.monotonic() < self._room_until:
+            return
         try:
             disk = os.statvfs(self.path.parent)
         except OSError as error:
@@ -155,6 +210,7 @@ class Store:
         free = disk.f_bavail * disk.f_frsize
         if free < reserved and free + self._free_inside() < reserved:
             raise JournalUnwritable(f"{self.path}: the disk is full")
+        self._room_until = time.monotonic() + ROOM_SECONDS
 
     def _free_inside(self) -> int:
         """Return how many bytes of the file deleted messages have left: it never shrinks."""
@@ -163,26 +219,39 @@ class Store:
             (size,) = self._database.execute("PRAGMA page_size").fetchone()
         return cast("int", pages * size)
 
-    def _drop(self, surplus: int) -> tuple[Dropped, int, int]:
+    def _delete(self, through: int, fewest: int) -> tuple[int, int]:
+        """Delete what is confirmed, up to this number, unless that are too few.
+
+        Returns up to which number all is gone, and how many bytes are free by it.
+        """
+        if through - self._gone < fewest:
+            return self._gone, 0
+        through = min(through, self._gone + MOST_DELETED)
+        freed = self._number("measure_through", through)
+        self._execute("delete_through", through)
+        return through, freed
+
+    def _drop(self, surplus: int, state: State) -> tuple[State, int]:
         """Delete the oldest messages until `surplus` bytes are free.
 
-        Returns what was dropped, how many bytes are free by it, and the number
-        that comes first now.
+        Returns the state that says so, and how many bytes are free by it.
         """
-        count = freed = 0
-        first = last = sequence = 0
-        oldest = self._execute("read_oldest")
+        freed = self._number("measure_through", state.first - 1)
+        oldest = self._execute("read_batches", state.first - 1)
         while freed < surplus:
-            sequence, last, size = oldest.fetchone()
-            first = first or last
-            count, freed = count + 1, freed + size
+            row = batch.Row(*oldest.fetchone())
+            lost = [each for each in batch.messages(row) if each.sequence >= state.first]
+            dropped = Dropped(len(lost), lost[0].time, lost[-1].time)
+            state = replace(state, first=row.last + 1, dropped=both(state.dropped, dropped))
+            freed += row.size
         oldest.close()
-        self._execute("delete_through", sequence)
-        return Dropped(count, moment(first), moment(last)), freed, sequence + 1
+        self._execute("delete_through", state.first - 1)
+        return state, freed
 
     def _open(self, durability: Durability) -> sqlite3.Connection:
         database = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA wal_autocheckpoint = 0")
         database.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
         (version,) = database.execute("PRAGMA user_version").fetchone()
         if version > _VERSION:
@@ -203,27 +272,35 @@ class Store:
             self._execute("create_state", new_journal_id)
             self._write(state)
             return state
-        journal_id, sequence, heard_at, dropped, first, last, forgot_at = row
+        journal_id, sequence, first, heard_at, dropped, dropped_from, dropped_to, forgot_at = row
         return State(
             journal_id,
             sequence,
+            first,
             _maybe(moment, heard_at),
-            Dropped(dropped, moment(first), moment(last)) if dropped else None,
+            Dropped(dropped, moment(dropped_from), moment(dropped_to)) if dropped else None,
             _maybe(moment, forgot_at),
         )
 
     def _write_agents(self, agents: Mapping[str, bytes | None]) -> None:
+        """Keep the states: in one statement, but for what JSON cannot bring to SQLite."""
+        together = {}
         for agent, state in agents.items():
             if state is None:
                 self._execute("forget_agent", agent)
-            else:
+            elif "\0" in agent:  # would end the text there
                 self._execute("write_agent", agent, state)
+            else:
+                together[agent] = orjson.Fragment(state)
+        if together:
+            self._execute("write_agents", orjson.dumps(together).decode())
 
     def _write(self, state: State) -> None:
         dropped = state.dropped
         self._execute(
             "write_state",
             state.sequence,
+            state.first,
             _maybe(number, state.heard_at),
             dropped.messages if dropped else 0,
             number(dropped.first) if dropped else None,
@@ -234,32 +311,9 @@ class Store:
     def _execute(self, name: str, *values: object) -> sqlite3.Cursor:
         return self._database.execute(_QUERIES[name], values)
 
-    def _one(self, name: str, *values: object) -> tuple[int, int]:
-        return cast("tuple[int, int]", self._execute(name, *values).fetchone())
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._database.execute("COMMIT")
-        except BaseException:
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
-            raise
-
-
-def _row(message: Sealed) -> tuple[object, ...]:
-    return (
-        message.sequence,
-        message.stream,
-        message.routing_key,
-        message.id,
-        message.type,
-        number(message.time),
-        message.body,
-        message.trace,
-    )
+    def _number(self, name: str, *values: object) -> int:
+        (found,) = self._execute(name, *values).fetchone()
+        return cast("int", found)
 
 
 def _maybe(convert: Callable[[_From], _To], value: _From | None) -> _To | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from asyncio import Future
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from bridge.errors import JournalUnwritable
@@ -17,69 +17,33 @@ from bridge.messages.notices import FrameMalformed
 ORDINARY_BYTES = 2_000
 """More than nearly every message; a heavier one counts as several in all that is bounded here."""
 
+MOST_ENTRIES = 5_000
+"""Entries in one commit, as those that bring nothing to publish weigh nothing."""
+
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """What is written together: something to publish, a note on a command, an agent's state.
+    """What is written together: what happened at one moment, states of agents, a note on a command.
 
-    `written` is done once it is on the disk. One that `goes_on` is written with the
-    next. `order` counts all that ever waited.
+    `written` is done once it is on the disk. `weight` is how many ordinary messages it
+    weighs in memory; what is not to be published weighs nothing.
     """
 
-    what: Occurrence | None
     at: datetime
+    what: deque[Occurrence] = field(default_factory=deque)
+    states: Mapping[str, bytes | None] = field(default_factory=dict)
     note: Note | None = None
-    state: tuple[str, bytes | None] | None = None
     written: Future[None] | None = None
-    goes_on: bool = False
-    order: int = 0
+    weight: int = field(init=False)
 
-    @property
-    def weight(self) -> int:
-        """How many ordinary messages this one weighs in memory; a state alone is none."""
-        if self.what is None:
-            return 0
-        text = self.what.base64 if isinstance(self.what, FrameMalformed) else self._raw
-        return 1 + 4 * len(text) // ORDINARY_BYTES
+    def __post_init__(self) -> None:
+        self.weight = sum(map(_weight, self.what))
 
     @property
     def is_given_up(self) -> bool:
-        """Whether nobody waits for it any more, and nothing of it is to be published."""
-        return self.what is None and self.written is not None and self.written.cancelled()
-
-    @property
-    def _raw(self) -> str:
-        return getattr(self.what, "raw", None) or ""
-
-
-def together(
-    what: Sequence[Occurrence], at: datetime, states: Mapping[str, bytes | None]
-) -> list[Entry]:
-    """Return entries for what happened at one moment, to be written in one commit.
-
-    Each state stands with the last that happened to its agent.
-    """
-    entries = [Entry(occurrence, at) for occurrence in what]
-    left = dict(states)
-    for entry in reversed(entries if left else []):
-        agent = getattr(entry.what, "agent", None)
-        if agent in left:
-            entry.state = (agent, left.pop(agent))
-    entries += [Entry(None, at, state=each) for each in left.items()]
-    for entry in entries[:-1]:
-        entry.goes_on = True
-    return entries
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """The state of an agent, and when it was that in the order of all that waited."""
-
-    order: int
-    state: bytes | None
-
-
-States = dict[str, Kept]
+        """Whether nobody waits for it any more, and nothing of it is to be kept."""
+        is_cancelled = self.written is not None and self.written.cancelled()
+        return is_cancelled and not self.what and not self.states
 
 
 class Waiting:
@@ -87,8 +51,6 @@ class Waiting:
 
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque()
-        self._states: States = {}  # of what had to be dropped
-        self._order = 0
         self.weight = 0
 
     def __repr__(self) -> str:
@@ -99,8 +61,6 @@ class Waiting:
 
     def add(self, entry: Entry) -> None:
         """Add one: behind all others, or before them where it has no place in their order."""
-        self._order += 1
-        entry.order = self._order
         if isinstance(entry.note, Begun):
             self._entries.appendleft(entry)
         else:
@@ -110,45 +70,38 @@ class Waiting:
     def fill(self, batch: list[Entry], most: int) -> None:
         """Move entries into a batch until it weighs `most`."""
         heavy = sum(entry.weight for entry in batch)
-        goes_on = bool(batch) and batch[-1].goes_on
-        while self._entries and ((heavy < most and len(batch) < 5 * most) or goes_on):
-            entry = self._take()
-            goes_on = entry.goes_on
+        while self._entries and heavy < most and len(batch) < MOST_ENTRIES:
+            entry = self._entries.popleft()
+            self.weight -= entry.weight
             if not entry.is_given_up:
                 batch.append(entry)
                 heavy += entry.weight
 
-    def states_of(self, batch: list[Entry]) -> States:
-        """Return the latest state of each agent of whom a batch, or what was dropped, tells."""
-        states, self._states = self._states, {}
-        for entry in batch:
-            _update(states, entry)
-        return states
-
-    def keep(self, states: States) -> None:
-        """Take back states that were not written."""
-        for agent, state in states.items():
-            if agent not in self._states or self._states[agent].order < state.order:
-                self._states[agent] = state
-
     def shed(self) -> Dropped | None:
-        """Drop the oldest, and tell whoever waits for it; return what was lost by that."""
-        entry = self._take()
-        _update(self._states, entry)
+        """Drop the oldest, and tell whoever waits for it; return what was lost by that.
+
+        The states of agents are not: they go on with what comes next.
+        """
+        entry = self._entries[0]
+        lost = entry.what.popleft() if entry.what else None
+        if lost is not None:
+            entry.weight -= _weight(lost)
+            self.weight -= _weight(lost)
+        if not entry.what:
+            self._entries.popleft()
+            self._leave(entry)
+        return Dropped(1, entry.at, entry.at) if lost is not None else None
+
+    def _leave(self, entry: Entry) -> None:
         if entry.written is not None and not entry.written.done():
             entry.written.set_exception(JournalUnwritable("too much waits for the disk"))
-        return Dropped(1, entry.at, entry.at) if entry.what is not None else None
+        if entry.states and not self._entries:
+            self._entries.append(Entry(entry.at))
+        if entry.states:
+            following = self._entries[0]
+            following.states = {**entry.states, **following.states}
 
-    def _take(self) -> Entry:
-        entry = self._entries.popleft()
-        self.weight -= entry.weight
-        return entry
 
-
-def _update(states: States, entry: Entry) -> None:
-    """Take the state that an entry brings, unless a later one is there."""
-    if entry.state is None:
-        return
-    agent, state = entry.state
-    if agent not in states or states[agent].order < entry.order:
-        states[agent] = Kept(entry.order, state)
+def _weight(what: Occurrence) -> int:
+    text = what.base64 if isinstance(what, FrameMalformed) else getattr(what, "raw", None)
+    return 1 + 4 * len(text or "") // ORDINARY_BYTES

@@ -81,7 +81,7 @@ def test_many_agents(tmp_path: Path, ledger: Ledger) -> None:
     memory = Memory(timedelta(days=1), 1_000)
     store = Store(path, "process", "J", memory)
     many.change_all()
-    store.commit(News([], agents=many.take_changes()), 0, store.state, 1 << 62)
+    store.commit(News([], agents=many.take_changes()), store.state, 1 << 62)
     store.close()
     begin = time.perf_counter()
     store = Store(path, "process", "J", memory)

@@ -1,41 +1,51 @@
+-- name: begin
+BEGIN IMMEDIATE
+
+-- name: commit
+COMMIT
+
+-- name: roll_back
+ROLLBACK
+
 -- name: create_state
 INSERT INTO state (journal_id, sequence, dropped) VALUES (?, 0, 0)
 
 -- name: read_state
-SELECT journal_id, sequence, heard_at, dropped, dropped_from, dropped_to, forgot_at FROM state
+SELECT journal_id, sequence, first, heard_at, dropped, dropped_from, dropped_to, forgot_at
+FROM state
 
 -- name: write_state
 UPDATE state
-SET sequence = ?, heard_at = ?, dropped = ?, dropped_from = ?, dropped_to = ?, forgot_at = ?
+SET sequence = ?, first = ?, heard_at = ?,
+    dropped = ?, dropped_from = ?, dropped_to = ?, forgot_at = ?
 
 -- name: measure_all
-SELECT count(*), coalesce(sum(length(body)), 0) FROM messages
+SELECT coalesce(sum(bytes), 0) FROM batches
 
--- name: read_first
-SELECT coalesce(min(sequence), ?) FROM messages
+-- name: read_gone
+SELECT coalesce(min(last - messages), ?) FROM batches WHERE last = (SELECT min(last) FROM batches)
 
 -- name: measure_through
-SELECT count(*), coalesce(sum(length(body)), 0) FROM messages WHERE sequence <= ?
+SELECT coalesce(sum(bytes), 0) FROM batches WHERE last <= ?
 
--- name: insert_message
-INSERT INTO messages (sequence, stream, routing_key, id, type, time, body, trace)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+-- name: insert_batch
+INSERT INTO batches (last, messages, bytes, heads, bodies) VALUES (?, ?, ?, ?, ?)
 
--- name: read_messages
-SELECT sequence, stream, routing_key, id, type, time, body, trace
-FROM messages WHERE sequence > ? ORDER BY sequence LIMIT ?
-
--- name: read_oldest
-SELECT sequence, time, length(body) FROM messages ORDER BY sequence
+-- name: read_batches
+SELECT last, messages, bytes, heads, bodies FROM batches WHERE last > ? ORDER BY last
 
 -- name: delete_through
-DELETE FROM messages WHERE sequence <= ?
+DELETE FROM batches WHERE last <= ?
 
 -- name: read_agents
 SELECT agent, state FROM agents
 
 -- name: write_agent
 INSERT INTO agents (agent, state) VALUES (?, ?)
+ON CONFLICT (agent) DO UPDATE SET state = excluded.state
+
+-- name: write_agents
+INSERT INTO agents (agent, state) SELECT key, CAST(value AS BLOB) FROM json_each(?) WHERE true
 ON CONFLICT (agent) DO UPDATE SET state = excluded.state
 
 -- name: forget_agent

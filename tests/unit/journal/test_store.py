@@ -9,12 +9,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import orjson
 import pytest
 
 from bridge.errors import JournalBusy, JournalCorrupt, JournalUnwritable
+from bridge.journal import batch
 from bridge.journal.commands import SWEEP_EVERY, Begun, Memory
 from bridge.journal.reader import Reader
-from bridge.journal.sqlite import SQL
+from bridge.journal.sqlite import SQL, number
 from bridge.journal.store import Dropped, News, Store
 from bridge.messages.envelope import Sealed
 
@@ -37,8 +39,8 @@ def open_store(folder: Path) -> Store:
 def commit(store: Store, *sequences: int, settled: int = 0, limit: int = NO_LIMIT) -> None:
     """Commit messages with these numbers."""
     last = max(sequences, default=store.state.sequence)
-    state = replace(store.state, sequence=last)
-    store.commit(News([message(n) for n in sequences]), settled, state, limit)
+    state = replace(store.state, sequence=last, first=max(store.first, settled + 1))
+    store.commit(News([message(n) for n in sequences]), state, limit)
 
 
 def test_what_is_committed_is_there_after_a_restart(tmp_path: Path) -> None:
@@ -59,9 +61,15 @@ def test_what_is_committed_is_there_after_a_restart(tmp_path: Path) -> None:
 def test_what_is_settled_is_gone_and_its_number_never_comes_again(tmp_path: Path) -> None:
     """An empty journal still knows the last number it gave."""
     store = open_store(tmp_path)
-    commit(store, 1, 2, 3)
+    commit(store, 1, 2)
+    commit(store, 3)
+    commit(store, settled=1)
+    assert (store.messages, store.first, store.bytes) == (2, 2, 300)
     commit(store, settled=2)
-    assert (store.messages, store.bytes) == (1, 100)
+    assert (store.messages, store.first, store.bytes) == (1, 3, 100)
+    store.close()
+    store = open_store(tmp_path)
+    assert (store.messages, store.first, store.bytes) == (1, 3, 100)
     commit(store, settled=3)
     store.close()
     again = open_store(tmp_path)
@@ -70,24 +78,61 @@ def test_what_is_settled_is_gone_and_its_number_never_comes_again(tmp_path: Path
 
 
 def test_the_oldest_make_way_and_are_counted(tmp_path: Path) -> None:
-    """Over the limit, the commit drops from the front and remembers how many, from when to when."""
+    """Over the limit whole commits make way; it is known how many messages, from when to when."""
     store = open_store(tmp_path)
-    commit(store, 1, 2, 3, 4, limit=250)
+    commit(store, 1, 2, 3, limit=450)
+    commit(store, 4, settled=1, limit=450)
+    commit(store, 5, limit=450)
     at = [START + timedelta(seconds=n) for n in range(8)]
-    assert (store.messages, store.bytes) == (2, 200)
-    assert store.state.dropped == Dropped(2, at[1], at[2])
-    commit(store, 5, limit=250)
-    assert store.state.dropped == Dropped(3, at[1], at[3])
+    assert (store.messages, store.first, store.bytes) == (2, 4, 200)
+    assert store.state.dropped == Dropped(2, at[2], at[3])  # the first was confirmed
+    commit(store, 6, 7, 8, limit=450)
+    assert store.state.dropped == Dropped(3, at[2], at[4])
     store.close()
     again = open_store(tmp_path)
-    assert again.state.dropped == Dropped(3, at[1], at[3])
+    assert (again.messages, again.bytes) == (4, 400)
+    assert again.state.dropped == Dropped(3, at[2], at[4])
     again.close()
+
+
+def test_long_commits_are_cut_into_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In messages and in bytes, and whatever is read of them is the same."""
+    monkeypatch.setattr(batch, "MOST_MESSAGES", 3)
+    monkeypatch.setattr(batch, "MOST_BYTES", 1_000)
+    store = open_store(tmp_path)
+    sizes = [1] * 7 + [400, 400, 400, 5_000, 1, 999, 1]
+    written = [message(n, size) for n, size in enumerate(sizes, 1)]
+    state = replace(store.state, sequence=len(sizes))
+    store.commit(News(written), state, NO_LIMIT)
+    rows = sqlite3.connect(store.path).execute("SELECT messages, bytes FROM batches").fetchall()
+    assert rows == [(3, 3), (3, 3), (3, 801), (1, 400), (1, 5_000), (2, 1_000), (1, 1)]
+    reader = Reader(store.path)
+    for most in (1, 2, 3, 100):
+        found: list[Sealed] = []
+        while len(found) < len(written):
+            found += reader.read(len(found), most)
+        assert found == written
+    assert reader.read(5, 100) == written[5:]
+    reader.close()
+    store.close()
+
+
+def test_states_come_back_as_they_were(tmp_path: Path) -> None:
+    """Whatever the agent's name and the state hold."""
+    store = open_store(tmp_path)
+    names = ["ana", "é", 'a"b\\c', "a\0b", "\1\x1f", "\U0001f600", "", "$.x", "a.b[0]"]
+    states = {name: orjson.dumps({"raw": name, "n": [1.5, None]}) for name in names}
+    store.commit(News([], agents=states), store.state, NO_LIMIT)
+    assert dict(store.agents()) == states
+    store.commit(News([], agents=dict.fromkeys(names[1:])), store.state, NO_LIMIT)
+    assert dict(store.agents()) == {"ana": states["ana"]}
+    store.close()
 
 
 def test_when_tactium_was_last_heard_is_kept(tmp_path: Path) -> None:
     """To the microsecond, for the gap after a restart."""
     store = open_store(tmp_path)
-    store.commit(News([]), 0, replace(store.state, heard_at=START), NO_LIMIT)
+    store.commit(News([]), replace(store.state, heard_at=START), NO_LIMIT)
     store.close()
     again = open_store(tmp_path)
     assert again.state.heard_at == START
@@ -100,7 +145,7 @@ def test_a_commit_is_whole_or_nothing(tmp_path: Path, step: str) -> None:
     store = open_store(tmp_path)
     commit(store, 1)
     other = sqlite3.connect(store.path)
-    event = "BEFORE INSERT ON messages" if step == "messages" else "BEFORE UPDATE ON state"
+    event = "BEFORE INSERT ON batches" if step == "messages" else "BEFORE UPDATE ON state"
     other.execute(f"CREATE TRIGGER refusal {event} BEGIN SELECT raise(FAIL, 'no'); END")
     other.commit()
     with pytest.raises(JournalUnwritable, match="no"):
@@ -117,16 +162,24 @@ def test_a_commit_is_whole_or_nothing(tmp_path: Path, step: str) -> None:
 
 
 def test_a_journal_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
-    """What it held is there, and commands can be noted in it."""
+    """What it held is there, to the letter, and commands can be noted in it."""
     database = sqlite3.connect(tmp_path / "bridge.db")
     database.executescript((SQL / "schema.1.sql").read_text())
     database.execute("PRAGMA user_version = 1")
     database.execute("INSERT INTO state (journal_id, sequence, dropped) VALUES ('old', 7, 0)")
+    kept = [message(5), message(6), message(7)]
+    for m in kept:
+        row = (m.sequence, m.stream, m.routing_key, m.id, m.type, number(m.time), m.body)
+        database.execute("INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?)", row)
     database.commit()
     database.close()
     store = open_store(tmp_path)
     assert (store.state.journal_id, store.state.sequence) == ("old", 7)
-    store.commit(News([], [Begun(b"7", b"body", START)]), 0, store.state, NO_LIMIT)
+    assert (store.first, store.messages, store.bytes) == (5, 3, 300)
+    reader = Reader(store.path)
+    assert reader.read(0, 10) == kept
+    reader.close()
+    store.commit(News([], [Begun(b"7", b"body", START)]), store.state, NO_LIMIT)
     store.close()
 
 
@@ -136,14 +189,14 @@ def test_commands_are_bounded_in_age_and_number(tmp_path: Path) -> None:
     reader = Reader(store.path)
     notes = [Begun(b"%d" % n, b"", START + timedelta(seconds=n)) for n in range(1_000)]
     for note in notes:
-        store.commit(News([], [note]), 0, store.state, NO_LIMIT)
+        store.commit(News([], [note]), store.state, NO_LIMIT)
     known = [n for n in range(1_000) if reader.recall(b"%d" % n)]
     assert known == list(range(known[0], 1_000))
     assert 300 <= len(known) <= 300 + SWEEP_EVERY
     assert store.state.forgot_at == START + timedelta(seconds=known[0] - 1)
     for n in range(SWEEP_EVERY):
         late = Begun(b"late%d" % n, b"", START + timedelta(days=1))
-        store.commit(News([], [late]), 0, store.state, NO_LIMIT)
+        store.commit(News([], [late]), store.state, NO_LIMIT)
     assert not [n for n in range(1_000) if reader.recall(b"%d" % n)]
     reader.close()
     store.close()

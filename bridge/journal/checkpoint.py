@@ -1,0 +1,56 @@
+"""Brings what was committed from SQLite's log into its file, beside the commits.
+
+A commit that did it by itself, as SQLite has it by default, would take as long as a
+hundred others, and every event that comes meanwhile would wait. So a thread copies
+most of it, and a commit does what is left then, after which the log begins anew.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+LOG_BYTES = 4 * 1024 * 1024
+"""How long the log grows, about."""
+
+COMMIT_BYTES = 16 * 1024
+"""What a commit writes that brings next to nothing: four pages."""
+
+_COPY = "PRAGMA wal_checkpoint(PASSIVE)"
+
+
+class Checkpoints:
+    """Those of one file. `is_half_done`: the next commit is to do the rest."""
+
+    def __init__(self, path: Path) -> None:
+        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._thread = ThreadPoolExecutor(1, "journal-checkpoint")
+        self._logged = 0
+        self._is_under_way = False
+        self.is_half_done = False
+
+    def __repr__(self) -> str:
+        return f"<Checkpoints: {self._logged} bytes logged, half_done={self.is_half_done}>"
+
+    def committed(self, writer: sqlite3.Connection, size: int) -> None:
+        """Note a commit of so many bytes, and do what is due after it."""
+        self._logged += COMMIT_BYTES + size
+        if self.is_half_done:
+            self.is_half_done, self._is_under_way = False, False
+            with suppress(sqlite3.Error):  # what is wrong with the disk, the next commit tells
+                writer.execute(_COPY)
+        elif self._logged > LOG_BYTES and not self._is_under_way:
+            self._logged, self._is_under_way = 0, True
+            self._thread.submit(self._copy)
+
+    def close(self) -> None:
+        """Wait for the thread, which takes moments, and close its connection."""
+        self._thread.shutdown()
+        self._database.close()
+
+    def _copy(self) -> None:
+        with suppress(sqlite3.Error):
+            self._database.execute(_COPY)
+        self.is_half_done = True
