@@ -95,7 +95,7 @@ class _Flow:
         self._window = Window(journal.settled)
         self._room = asyncio.Event()
         self._waits = delays()
-        self._again: dict[int, tuple[Sealed, int]] = {}  # refused, by sequence
+        self._again: list[Sealed] = []  # refused
         self._timer: asyncio.TimerHandle | None = None
         self._resending: asyncio.Task[None] | None = None
 
@@ -106,7 +106,7 @@ class _Flow:
                 self._room.clear()
                 await self._room.wait()
             most = min(MOST_AT_ONCE, self._window.room)
-            await self._put(await self._journal.read(self._window.last, most), tries=1)
+            await self._put(await self._journal.read(self._window.last, most))
 
     async def watch(self) -> None:
         """Raise `BrokerDown` where a message is not confirmed in time."""
@@ -124,20 +124,24 @@ class _Flow:
         if self._resending is not None:
             self._resending.cancel()
 
-    async def _put(self, batch: Sequence[Sealed], tries: int) -> None:
+    async def _put(self, batch: Sequence[Sealed]) -> None:
         """Put messages on the wire, in order."""
-        express, now = self._express, datetime.now(UTC)
+        express = self._express
+        channel, frame_max = express.number, express.frame_max
+        late_before = datetime.now(UTC) - LATE_AFTER
         payload = b"".join(
-            publish(
-                message,
-                self._exchanges[message.stream],
-                express.number,
-                express.frame_max,
-                late=now - message.time > LATE_AFTER,
-            )
-            for message in batch
+            [
+                publish(
+                    message,
+                    self._exchanges[message.stream],
+                    channel,
+                    frame_max,
+                    late=message.time < late_before,
+                )
+                for message in batch
+            ]
         )
-        self._window.send(express.next_number, batch, asyncio.get_running_loop().time(), tries)
+        self._window.send(express.next_number, batch, asyncio.get_running_loop().time())
         await express.send(payload, len(batch))
 
     def _on_confirm(self, number: int, multiple: bool, taken: bool) -> None:  # noqa: FBT001 - as on the wire
@@ -158,7 +162,7 @@ class _Flow:
                 first=given_up[0].id,
                 todo="a queue that is bound refuses when it is full (x-overflow): see which",
             )
-        self._again |= {m.sequence: (m, tries) for m, tries in refused if tries < MOST_TRIES}
+        self._again += [message for message, tries in refused if tries < MOST_TRIES]
         if self._again and self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(next(self._waits), self._send_again)
@@ -167,9 +171,5 @@ class _Flow:
 
     def _send_again(self) -> None:
         self._timer = None
-        again, self._again = self._again, {}
-        self._resending = asyncio.create_task(self._resend(list(again.values())))
-
-    async def _resend(self, refused: Sequence[tuple[Sealed, int]]) -> None:
-        for message, tries in refused:
-            await self._put([message], tries + 1)
+        again, self._again = self._again, []
+        self._resending = asyncio.create_task(self._put(again))

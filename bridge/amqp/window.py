@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import takewhile
 
 from bridge.messages.envelope import Sealed
 
 MOST_MESSAGES = 2_048
 MOST_BYTES = 4 * 1024 * 1024
 """Bounds memory, and what is sent again when the connection is lost."""
-
-
-@dataclass(slots=True)
-class _Sent:
-    message: Sealed
-    at: float  # of the clock that the caller reads
-    tries: int
 
 
 class Window:
@@ -28,8 +21,9 @@ class Window:
     """
 
     def __init__(self, settled: int) -> None:
-        self._sent: OrderedDict[int, _Sent] = OrderedDict()
-        self._open: dict[int, None] = {}  # sequence numbers, in ascending order
+        self._sent: dict[int, Sealed] = {}  # by the number under which it was sent, ascending
+        self._since: deque[tuple[int, float]] = deque()  # up to which number, and when
+        self._tries: dict[int, int] = {}  # of those that were refused, by sequence number
         self._last = settled
         self._bytes = 0
 
@@ -44,49 +38,48 @@ class Window:
     @property
     def settled(self) -> int:
         """The highest sequence number up to which everything is done."""
-        return next(iter(self._open), self._last + 1) - 1
+        waiting = next(iter(self._sent.values()), None)
+        lowest = waiting.sequence if waiting is not None else self._last + 1
+        return min(lowest, *self._tries) - 1 if self._tries else lowest - 1
 
     @property
     def room(self) -> int:
         """How many more messages may be sent."""
-        return 0 if self._bytes >= MOST_BYTES else max(0, MOST_MESSAGES - len(self._open))
+        count = len(self._sent) + len(self._tries)
+        return 0 if self._bytes >= MOST_BYTES else max(0, MOST_MESSAGES - count)
 
     @property
     def waiting_since(self) -> float | None:
         """When the message was sent that has waited longest for its confirm."""
-        return next(iter(self._sent.values())).at if self._sent else None
+        lowest = next(iter(self._sent), None)
+        while self._since and (lowest is None or self._since[0][0] < lowest):
+            self._since.popleft()
+        return self._since[0][1] if self._since else None
 
-    def send(self, first: int, messages: Sequence[Sealed], now: float, tries: int = 1) -> None:
-        """Note that these go out, under numbers from `first` on."""
-        for number, message in enumerate(messages, first):
-            self._sent[number] = _Sent(message, now, tries)
-            self._bytes += len(message.body)
-            if message.sequence > self._last:
-                self._open[message.sequence] = None
-                self._last = message.sequence
+    def send(self, first: int, messages: Sequence[Sealed], now: float) -> None:
+        """Note that these go out, under numbers from `first` on; `now` is the caller's clock."""
+        self._sent.update(enumerate(messages, first))
+        self._since.append((first + len(messages) - 1, now))
+        self._bytes += sum([len(message.body) for message in messages])
+        self._last = max(self._last, messages[-1].sequence)
 
     def confirm(self, number: int, *, multiple: bool, taken: bool) -> list[tuple[Sealed, int]]:
         """Note a confirm; return what was refused by it, and how often it was sent."""
-        refused: list[tuple[Sealed, int]] = []
-        for each in self._numbers(number, multiple=multiple):
-            sent = self._sent.pop(each)
-            self._bytes -= len(sent.message.body)
-            if taken:
-                del self._open[sent.message.sequence]
-            else:
-                refused.append((sent.message, sent.tries))
-        return refused
+        numbers = [number] if number in self._sent else []
+        if multiple:
+            numbers = list(takewhile(lambda each: each <= number, self._sent))
+        meant = [self._sent.pop(each) for each in numbers]
+        self._bytes -= sum([len(message.body) for message in meant])
+        if not taken:
+            return [(message, self._refused(message)) for message in meant]
+        for message in meant if self._tries else ():
+            self._tries.pop(message.sequence, None)
+        return []
 
     def give_up(self, message: Sealed) -> None:
         """Note that a message that was refused is not sent again."""
-        del self._open[message.sequence]
+        del self._tries[message.sequence]
 
-    def _numbers(self, number: int, *, multiple: bool) -> list[int]:
-        if not multiple:
-            return [number] if number in self._sent else []
-        numbers = []
-        for each in self._sent:
-            if each > number:
-                break
-            numbers.append(each)
-        return numbers
+    def _refused(self, message: Sealed) -> int:
+        tries = self._tries[message.sequence] = self._tries.get(message.sequence, 0) + 1
+        return tries

@@ -8,19 +8,20 @@ from typing import Any
 
 import orjson
 
+from bridge.messages.envelope import timestamp
 from bridge.messages.events import CallStarted, Direction, Trace
 
 
 @dataclass(slots=True)
 class Call:
-    """One call. `started_at` (Unix seconds) is None where its arrival was not heard.
+    """One call. `started_at` (RFC 3339) is None where its arrival was not heard.
 
     `raw` is the frame of its arrival, empty once the call is over.
     """
 
     id: str
     direction: Direction
-    started_at: float | None
+    started_at: str | None
     raw: str
     context: dict[str, Any] | None = None
     trace: Trace = None
@@ -30,20 +31,15 @@ class Call:
     @classmethod
     def of(cls, event: CallStarted, at: datetime | None) -> Call:
         """Return the call that an arrival is, heard `at`, or found by asking."""
-        started_at = at.timestamp() if at else None
+        started_at = timestamp(at) if at else None
         call_id = event.call_id or ""
         return cls(call_id, event.direction, started_at, event.raw, event.context, event.trace)
-
-    @property
-    def started_moment(self) -> datetime | None:
-        """When it began, in UTC."""
-        return _moment(self.started_at)
 
     def ended(self, at: datetime) -> Call:
         """Return what is kept of it after its end."""
         if self.started_at is not None:
-            seconds = round(at.timestamp() - self.started_at, 6)
-            self.duration_seconds = max(0.0, seconds)
+            lasted = at - datetime.fromisoformat(self.started_at)
+            self.duration_seconds = max(0.0, lasted.total_seconds())
         self.raw = ""
         return self
 
@@ -100,7 +96,7 @@ class Agent:
 
     def maybe_expected(self, call: CallStarted, at: datetime) -> Expected | None:
         """Return which of the calls that are expected one is that arrives, the oldest first."""
-        if call.direction != "outbound":
+        if not self.expected or call.direction != "outbound":
             return None
         now, destination = at.timestamp(), call.destination or ""
         for each in self.expected:
@@ -155,7 +151,14 @@ class Agent:
 
 
 def _call_from(known: dict[str, Any] | None) -> Call | None:
-    return None if known is None else Call(**{**known, "recordings": tuple(known["recordings"])})
+    """Return a call from its state; the first of them had its beginning in Unix seconds."""
+    if known is None:
+        return None
+    started_at = known["started_at"]
+    if isinstance(started_at, float):
+        started_at = timestamp(datetime.fromtimestamp(started_at, UTC))
+    recordings = tuple(known["recordings"])
+    return Call(**{**known, "started_at": started_at, "recordings": recordings})
 
 
 def _moment(seconds: float | None) -> datetime | None:

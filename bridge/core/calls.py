@@ -300,8 +300,7 @@ def _ended(agent: Agent, event: CallEnded, at: datetime) -> CallEnded:
     last = agent.last_call
     if last is not None:
         event.call_id, event.direction = last.id, last.direction
-        event.started_at = timestamp(last.started_moment) if last.started_moment else None
-        event.duration_seconds = last.duration_seconds
+        event.started_at, event.duration_seconds = last.started_at, last.duration_seconds
         event.recordings = list(last.recordings)
         event.context, event.trace = last.context, last.trace
     return event

@@ -78,6 +78,8 @@ class Runner:
     def hear(self, heard: Heard, at: datetime) -> Answer | Late | None:
         """Return what a frame means for a command; an answer is then to be `resolve`d."""
         self._frames += 1
+        if self._correlator.state(heard.agent) is State.IDLE:
+            return None
         return self._correlator.hear(heard, self._calls.maybe_wanted_by(heard, at))
 
     def resolve(self, answer: Answer, heard: Heard, published: Sequence[Event]) -> None:

@@ -1,8 +1,9 @@
 """What Tactium says: its events, past tense, and its bare `OK`.
 
 The field order of a class is the key order of `data` in contract.md §2. These
-are the hot path, so they are plain dataclasses that orjson writes as they are;
-`core` fills in what a frame alone cannot tell (`call_id`, `context`, …).
+are the hot path, so they are plain dataclasses that orjson writes as they are, and
+without slots, through which it would take twice as long to look; `core` fills in
+what a frame alone cannot tell (`call_id`, `context`, …).
 
 `agent` is always the canonical name: the casefolded login. `raw` is the frame.
 """
@@ -34,7 +35,7 @@ Trace = str | None
 """W3C Trace Context of the command behind a call: `traceparent`, on a second line `tracestate`."""
 
 
-@dataclass(slots=True)
+@dataclass
 class _Traced:
     """Part of a call. What begins with an underscore is no part of `data`, but of the headers."""
 
@@ -50,7 +51,7 @@ class _Traced:
         self._trace = trace
 
 
-@dataclass(slots=True)
+@dataclass
 class _CallData(_Traced):
     agent: str
     call_id: str | None
@@ -68,7 +69,7 @@ class _CallData(_Traced):
     raw: RawFrame
 
 
-@dataclass(slots=True)
+@dataclass
 class CallStarted(_CallData):
     """A call arrives at an agent (§5.1 outbound, §5.2 inbound)."""
 
@@ -80,7 +81,7 @@ class CallStarted(_CallData):
         return f"call.started.{self.direction}"
 
 
-@dataclass(slots=True)
+@dataclass
 class CallCurrent(_CallData):
     """A call that was going on already was found by asking (§4.11)."""
 
@@ -88,7 +89,7 @@ class CallCurrent(_CallData):
     topic: ClassVar[str] = "call.current"
 
 
-@dataclass(slots=True)
+@dataclass
 class CallRecorded(_Traced):
     """Where the recording of a call is kept (§5.3)."""
 
@@ -102,7 +103,7 @@ class CallRecorded(_Traced):
     raw: RawFrame
 
 
-@dataclass(slots=True)
+@dataclass
 class CallEnded(_Traced):
     """A call ended (§5.4).
 
@@ -125,7 +126,7 @@ class CallEnded(_Traced):
     raw: RawFrame | None = None
 
 
-@dataclass(slots=True)
+@dataclass
 class AgentStatus:
     """What an agent is doing, as Tactium answered whoever asked (§4.6)."""
 
@@ -138,7 +139,7 @@ class AgentStatus:
     raw: RawFrame
 
 
-@dataclass(slots=True)
+@dataclass
 class FrameUnknown:
     """A well-formed frame that fits nothing; `fields` holds all of it, the login first."""
 
@@ -150,7 +151,7 @@ class FrameUnknown:
     raw: RawFrame = ""
 
 
-@dataclass(slots=True)
+@dataclass
 class Confirmed:
     """Tactium's bare `OK`: the answer to a command, and no event by itself."""
 

@@ -20,7 +20,7 @@ skipped white space.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from dataclasses import dataclass
 
 MAX_FRAME_BYTES = 65_536
 """Far over any real frame (a few hundred bytes): a bound on memory, not on Tactium."""
@@ -32,14 +32,16 @@ _BROKEN = re.compile(rb"\$[<\r\n\0]")
 _WINDOWS = {byte: bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(256)}
 
 
-class Frame(NamedTuple):
+@dataclass(slots=True)
+class Frame:
     """One whole frame: its fields, the login first, and its text as it came."""
 
     fields: list[str]
     raw: str
 
 
-class Malformed(NamedTuple):
+@dataclass(slots=True)
+class Malformed:
     """Bytes that are no frame, and why."""
 
     reason: str
@@ -72,19 +74,54 @@ class Decoder:
         if rest and b"$" not in data and self._can_only_grow(len(data)):
             rest += data
             return []
-        found: list[Frame | Malformed] = []
-        pieces = (bytes(rest) + data).split(_END)
+        whole, end, left = (bytes(rest) + data).rpartition(_END)
+        text = self._maybe_plain(whole + end)
+        if text is not None:
+            rest[:] = left
+            found: list[Frame | Malformed] = [
+                Frame(each[1:].split("><"), each + ">$") for each in text.split(">$")[:-1]
+            ]
+        else:
+            found = self._feed_odd(whole + end + left)
+        if rest:
+            self._cut(found)
+        return found
+
+    def _maybe_plain(self, block: bytes) -> str | None:
+        """Return the text of whole frames where there is nothing odd about any of them."""
+        count = block.count(_END)
+        is_plain = (
+            not self._overflowing
+            and block[:1] == b"<"
+            and block.count(b"$") == count
+            and block.count(b">$<") == count - 1
+            and b"$<>" not in block
+            and block[:2] != b"<>"
+            and (len(block) <= self._limit or max(map(len, block.split(_END))) + 2 <= self._limit)
+        )
+        if not is_plain:
+            return None
+        try:
+            return block.decode()
+        except UnicodeDecodeError:  # of one frame, perhaps: each is read by itself
+            return None
+
+    def _feed_odd(self, data: bytes) -> list[Frame | Malformed]:
+        """Take what is complete of it, and leave the rest."""
+        rest = self._rest
         rest.clear()
-        for piece in pieces[:-1]:
-            if not rest and not self._overflowing and self._is_plain(piece):
+        found: list[Frame | Malformed] = []
+        pieces = data.split(_END)
+        for whole in pieces[:-1]:
+            is_between = not rest and not self._overflowing
+            piece = whole.lstrip(_SPACE) if is_between else whole
+            if is_between and self._is_plain(piece):
                 text = decode(piece)
                 found.append(Frame(text[1:].split("><"), text + ">$"))
             else:
                 rest += piece + _END
                 self._cut(found)
         rest += pieces[-1]
-        if rest:
-            self._cut(found)
         return found
 
     def finish(self) -> list[Frame | Malformed]:

@@ -44,7 +44,7 @@ def test_what_is_refused_is_done_when_it_is_taken_or_given_up() -> None:
     assert window.confirm(2, multiple=False, taken=False) == [(message(2), 1)]
     window.confirm(3, multiple=True, taken=True)
     assert window.settled == 1
-    window.send(4, messages(2), 1.0, tries=2)
+    window.send(4, messages(2), 1.0)
     assert window.last == 3
     assert window.confirm(4, multiple=False, taken=False) == [(message(2), 2)]
     window.give_up(message(2))
