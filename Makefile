@@ -10,7 +10,7 @@ PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13 3.14,$(shell command -v python$
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test soak lint broker clean
+.PHONY: help demo test soak bench plots lint broker clean
 
 help: ## say what there is
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -23,6 +23,13 @@ test: lint broker ## every check and every test
 
 soak: $(READY) broker ## the faults at their full length, with a table; about half an hour
 	@SOAK=1 $(BIN)/pytest tests/faults
+
+bench: $(READY) broker ## the bridge beside its yardsticks, with a table; three minutes
+	@$(BIN)/python -m tests.bench
+
+plots: $(READY) broker ## cost against size, as a picture; half an hour
+	@$(PYTHON) -m pip --python $(BIN)/python install --quiet '.[plots]'
+	@$(BIN)/python -m tests.bench --sizes
 
 lint: $(READY) ## style, types and the architecture
 	@$(BIN)/ruff check --quiet

@@ -45,6 +45,16 @@ class Express:
         """The number that the next message gets."""
         return self._channel.delivery_tag + 1
 
+    @property
+    def is_free(self) -> bool:
+        """Whether something can be written without waiting."""
+        return not (self._channel.is_closed or self._channel.write_queue.full())
+
+    def send_now(self, payload: bytes, count: int) -> None:
+        """Write `count` messages, which must be few, where it `is_free`."""
+        self._channel.delivery_tag += count
+        self._channel.write_queue.put_nowait(ChannelFrame(payload=payload, should_close=False))
+
     async def send(self, payload: bytes, count: int) -> None:
         """Write `count` messages, and wait until the connection takes more.
 

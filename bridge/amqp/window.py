@@ -8,7 +8,7 @@ from itertools import takewhile
 
 from bridge.messages.envelope import Sealed
 
-MOST_MESSAGES = 2_048
+MOST_MESSAGES = 4_096
 MOST_BYTES = 4 * 1024 * 1024
 """Bounds memory, and what is sent again when the connection is lost."""
 

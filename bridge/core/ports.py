@@ -19,6 +19,9 @@ from bridge.messages.replies import SealedReply
 Clock = Callable[[], datetime]
 """Returns the present moment, aware, in UTC."""
 
+Take = Callable[[Sequence[Sealed]], bool]
+"""Is offered messages in their order; returns whether it took them."""
+
 
 class Ear(Protocol):
     """Who is told what a link hears. `at` is the moment of reading."""
@@ -105,6 +108,9 @@ class Journal(Protocol):
 
         `states` of agents are kept with what happened to them; None forgets one.
         """
+
+    def hand_to(self, take: Take | None) -> None:
+        """Offer `take` from now on what was just committed; what it takes need not be read."""
 
     async def read(self, after: int, most: int) -> Sequence[Sealed]:
         """Return up to `most` messages that follow number `after`; wait until there is one."""

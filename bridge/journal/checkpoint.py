@@ -7,13 +7,15 @@ most of it, and a commit does what is left then, after which the log begins anew
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-LOG_BYTES = 4 * 1024 * 1024
-"""How long the log grows, about."""
+MOST_LOG_BYTES = 16 * 1024 * 1024
+LOG_SHARE = 1 / 32
+"""How long the log grows, about: on a small disk up to that share of it."""
 
 COMMIT_BYTES = 16 * 1024
 """What a commit writes that brings next to nothing: four pages."""
@@ -27,6 +29,8 @@ class Checkpoints:
     def __init__(self, path: Path) -> None:
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._thread = ThreadPoolExecutor(1, "journal-checkpoint")
+        disk = os.statvfs(path.parent)
+        self._most = min(MOST_LOG_BYTES, LOG_SHARE * disk.f_blocks * disk.f_frsize)
         self._logged = 0
         self._is_under_way = False
         self.is_half_done = False
@@ -41,7 +45,7 @@ class Checkpoints:
             self.is_half_done, self._is_under_way = False, False
             with suppress(sqlite3.Error):  # what is wrong with the disk, the next commit tells
                 writer.execute(_COPY)
-        elif self._logged > LOG_BYTES and not self._is_under_way:
+        elif self._logged > self._most and not self._is_under_way:
             self._logged, self._is_under_way = 0, True
             self._thread.submit(self._copy)
 

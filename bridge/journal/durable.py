@@ -14,20 +14,20 @@ bounded, until the disk takes it.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from itertools import count
 from types import MappingProxyType
 
 import structlog
 
 from bridge.backoff import delays
-from bridge.core.ports import Remembered
+from bridge.core.ports import Remembered, Take
 from bridge.errors import JournalCorrupt, JournalUnwritable
 from bridge.journal.commands import Begun, Ended
 from bridge.journal.files import Files
@@ -35,6 +35,7 @@ from bridge.journal.recent import Recent
 from bridge.journal.room import Room
 from bridge.journal.store import Dropped, News, State, Store, both
 from bridge.journal.waiting import Entry, Waiting
+from bridge.journal.writer import Writer, Writing
 from bridge.messages.envelope import Occurrence, Sealed, timestamp
 from bridge.messages.notices import CommandEnded, Gap
 from bridge.messages.replies import SealedReply
@@ -55,10 +56,6 @@ READ_AGAIN_SECONDS = 5.0
 FEW = 32
 """Messages that are written at once where that needs no `fsync`: a tenth of a millisecond."""
 
-QUICK_SECONDS = 0.02
-SLOW_FOR_SECONDS = 30.0
-"""How long a disk that took longer once is left to the thread, as the loop must not wait."""
-
 SETTLE_WITHIN_SECONDS = 0.05
 """How long what is settled may wait for a commit to leave with."""
 
@@ -72,7 +69,7 @@ class DurableJournal:
         self._settings = settings
         self._files = files
         self._clock = clock
-        self._writer = ThreadPoolExecutor(1, "journal-writer")
+        self._writer = Writer()
         self._readers = ThreadPoolExecutor(1, "journal-reader")
         self._waiting = Waiting()
         self._batch: list[Entry] = []
@@ -84,8 +81,9 @@ class DurableJournal:
         self._agents: list[tuple[str, bytes]] = []
         self._forgets_nothing = False
         self._found_corrupt: JournalCorrupt | None = None
-        self._is_idle = False
-        self._slow_until = 0.0
+        self._is_idle = False  # whether `run` has nothing to do
+        self._aside: Writing | None = None  # a commit beside it
+        self._take: Take | None = None
         self._settling: asyncio.TimerHandle | None = None
         self._work = asyncio.Event()
         self._committed = asyncio.Event()
@@ -176,7 +174,7 @@ class DurableJournal:
 
         Raises `JournalError` where the file cannot be read.
         """
-        if self._is_quick:
+        if self._writer.is_quick:
             return self._files.log.recall(identity)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, self._files.log.recall, identity)
@@ -213,6 +211,10 @@ class DurableJournal:
         """
         note = Ended(identity, digest, at, reply) if identity is not None else None
         await self._written(Entry(at, deque([trace]), note=note))
+
+    def hand_to(self, take: Take | None) -> None:
+        """Offer `take` from now on what was just committed; what it takes need not be read."""
+        self._take = take
 
     async def read(self, after: int, most: int) -> Sequence[Sealed]:
         """Return up to `most` committed messages that follow number `after`; wait for one."""
@@ -263,26 +265,30 @@ class DurableJournal:
                 await self._work.wait()
             finally:
                 self._is_idle = False
+                await self._aside_ended()
 
     async def close(self) -> None:
         """Write what is left, in one try, and close the file. `run` must have ended."""
+        await self._aside_ended()
         with suppress(JournalUnwritable, JournalCorrupt):
             await self._commit()
             while self._waiting:
                 await self._commit()
         if self._settling is not None:
             self._settling.cancel()
-        self._writer.shutdown()
+        self._writer.close()
         self._readers.shutdown()
         self._files.close()
 
     def _add(self, entry: Entry) -> None:
         self._waiting.add(entry)
         self._empty.clear()
-        if self._is_soon_done():
+        if not self._is_idle or self._aside is not None or self._found_corrupt is not None:
+            self._work.set()
+        elif self._is_soon_done():
             self._commit_here()
         else:
-            self._work.set()
+            self._commit_aside()
         while self._waiting.weight > MOST_WAITING:
             self._shed = both(self._shed, self._waiting.shed())
 
@@ -296,13 +302,17 @@ class DurableJournal:
         """Have a commit within a moment; one that comes before takes this with it."""
         if self._settling is None:
             loop = asyncio.get_running_loop()
-            self._settling = loop.call_later(SETTLE_WITHIN_SECONDS, self._commit_unless_done)
+            before = self._store.state.sequence
+            self._settling = loop.call_later(SETTLE_WITHIN_SECONDS, self._commit_at_rest, before)
 
-    def _commit_unless_done(self) -> None:
+    def _commit_at_rest(self, before: int) -> None:
+        """Commit what is settled, unless other commits come and take it with them."""
         self._settling = None
-        store = self._store
-        is_done = store.first > self._settled and store.state.heard_at == self._heard_at
-        if not (is_done and store.is_tidy):
+        known = self._store.state
+        is_noted = known.first > self._settled and known.heard_at == self._heard_at
+        if known.sequence != before:
+            self._commit_soon()
+        elif not (is_noted and self._store.is_tidy):
             self._work.set()
 
     async def _write(self) -> None:
@@ -329,45 +339,57 @@ class DurableJournal:
     def _is_soon_done(self) -> bool:
         """Whether what waits is written sooner here than in a thread that has to be woken."""
         return (
-            self._is_idle
-            and self._settings.durability == "process"
+            self._settings.durability == "process"
             and self._waiting.weight <= FEW
             and not self._store.checkpoints.is_half_done
-            and self._found_corrupt is None
-            and self._is_quick
+            and self._writer.is_quick
         )
-
-    @property
-    def _is_quick(self) -> bool:
-        """Whether the disk has kept nobody waiting for a while."""
-        return time.monotonic() > self._slow_until
 
     def _commit_here(self) -> None:
         """Commit what waits; where that fails, `run` goes on with it."""
-        sealed, state, shed = self._prepare()
-        begin = time.monotonic()
+        news, state, shed = self._prepare()
         try:
-            self._store.commit(self._news(sealed), state, self._room.most_bytes)
+            self._writer.write_here(self._committing(news, state))
         except (JournalUnwritable, JournalCorrupt):
             self._shed = both(shed, self._shed)
             self._work.set()
-            return
-        if time.monotonic() - begin > QUICK_SECONDS:
-            self._slow_until = time.monotonic() + SLOW_FOR_SECONDS
-        self._note_commit(sealed, self._batch)
-        self._note_empty()
+        else:
+            self._note_commit(news)
+            self._note_empty()
+
+    def _commit_aside(self) -> None:
+        """Have the thread commit what waits; where that fails, `run` goes on with it."""
+        news, state, shed = self._prepare()
+
+        def end(aside: Writing) -> None:
+            self._aside = None
+            if aside.result() is not None:
+                self._shed = both(shed, self._shed)
+                self._work.set()
+            self._note_empty()
+
+        self._aside = self._writer.begin(
+            self._committing(news, state), partial(self._note_commit, news)
+        )
+        self._aside.add_done_callback(end)
+
+    async def _aside_ended(self) -> None:
+        while self._aside is not None:
+            await asyncio.wait((self._aside,))
 
     async def _commit(self) -> None:
         """Commit one batch. One that fails stays, and is numbered anew at the next try."""
-        sealed, state, shed = self._prepare()
+        news, state, shed = self._prepare()
         try:
-            await self._write_down(sealed, state, self._batch)
+            await self._writer.write(
+                self._committing(news, state), partial(self._note_commit, news)
+            )
         except (JournalUnwritable, JournalCorrupt):
             self._shed = both(shed, self._shed)
             raise
 
-    def _prepare(self) -> tuple[list[Sealed], State, Dropped | None]:
-        """Return the messages of one batch, the state that they lead to, and what had been shed."""
+    def _prepare(self) -> tuple[News, State, Dropped | None]:
+        """Return what one batch brings, the state that it leads to, and what had been shed."""
         self._waiting.fill(self._batch, MOST_AT_ONCE)
         known = self._store.state
         # What waits was heard later than what is written, and is not safe yet.
@@ -393,7 +415,12 @@ class DurableJournal:
             forgot_at=self.forgot_at,
         )
         self._forgets_nothing = False
-        return sealed, state, shed
+        notes = [entry.note for entry in self._batch if entry.note is not None]
+        states = {agent: state for entry in self._batch for agent, state in entry.states.items()}
+        return News(sealed, notes, states), state, shed
+
+    def _committing(self, news: News, state: State) -> Callable[[], None]:
+        return partial(self._store.commit, news, state, self._room.most_bytes)
 
     def _note_empty(self) -> None:
         if self._store.is_tidy and not (self._store.messages or self._batch or self._waiting):
@@ -405,53 +432,18 @@ class DurableJournal:
             while self._store.first <= self._settled or not self._store.is_tidy:
                 known = self._store.state
                 settled = replace(known, first=max(known.first, self._settled + 1))
-                await self._write_down([], settled, [])
+                await self._writer.write(self._committing(News([]), settled), lambda: None)
 
-    async def _write_down(self, sealed: list[Sealed], state: State, batch: list[Entry]) -> None:
-        """Commit in the writer's thread. Raises `JournalUnwritable` or `JournalCorrupt`."""
-        news = self._news(sealed) if batch is self._batch else News([])
-        loop = asyncio.get_running_loop()
-        ended: asyncio.Future[Exception | None] = loop.create_future()
-
-        def write() -> None:
-            error: Exception | None = None
-            try:
-                self._store.commit(news, state, self._room.most_bytes)
-            except Exception as failure:  # noqa: BLE001 - whatever it is, it is raised below
-                error = failure
-            loop.call_soon_threadsafe(tell, error)
-
-        def tell(error: Exception | None) -> None:
-            if error is None:
-                self._note_commit(sealed, batch)
-            ended.set_result(error)
-
-        self._writer.submit(write)
-        try:
-            await asyncio.wait((ended,))
-        finally:  # cancelled or not, the thread writes on; what it has written has its number
-            if not ended.done():
-                await asyncio.wait((ended,))
-        error = ended.result()
-        if error is not None:
-            raise error
-
-    def _news(self, sealed: list[Sealed]) -> News:
-        """Return all that the batch brings."""
-        notes = [entry.note for entry in self._batch if entry.note is not None]
-        states = {agent: state for entry in self._batch for agent, state in entry.states.items()}
-        return News(sealed, notes, states)
-
-    def _note_commit(self, sealed: list[Sealed], batch: list[Entry]) -> None:
-        """Let go of a batch that is written, and hand it to who reads or waits for it."""
-        for entry in batch:
+    def _note_commit(self, news: News) -> None:
+        """Let go of the batch, which is written, and hand it to who reads or waits for it."""
+        for entry in self._batch:
             if entry.written is not None and not entry.written.done():
                 entry.written.set_result(None)
-        batch.clear()
-        if batch is self._batch:  # and not only room was made
-            self._room.accepted(self._store)
-        self._recent.add(sealed, self._store.first)
-        self._committed.set()
+        self._batch.clear()
+        self._room.accepted(self._store)
+        self._recent.add(news.messages, self._store.first)
+        if self._take is None or not (news.messages and self._take(news.messages)):
+            self._committed.set()
         if not self._store.is_tidy:
             self._commit_soon()  # to delete what is confirmed, unless more comes before
         if self._store.state.dropped is not None and self._room.is_there(self._store):

@@ -42,6 +42,9 @@ What is settled is deleted, and SQLite needs room even for that: a journal that
 filled its disk to the last byte could never empty itself again.
 """
 
+FEW_AGENTS = 8
+"""States that are sooner written one by one."""
+
 ROOM_SECONDS = 0.1
 """How long it is taken for granted that there is room on the disk."""
 
@@ -283,12 +286,12 @@ class Store:
         )
 
     def _write_agents(self, agents: Mapping[str, bytes | None]) -> None:
-        """Keep the states: in one statement, but for what JSON cannot bring to SQLite."""
+        """Keep the states: many in one statement, but for what JSON cannot bring to SQLite."""
         together = {}
         for agent, state in agents.items():
             if state is None:
                 self._execute("forget_agent", agent)
-            elif "\0" in agent:  # would end the text there
+            elif len(agents) <= FEW_AGENTS or "\0" in agent:  # would end the text there
                 self._execute("write_agent", agent, state)
             else:
                 together[agent] = orjson.Fragment(state)

@@ -21,6 +21,7 @@ def test_the_library_is_as_the_fast_lane_knows_it() -> None:
     connection = inspect.getsource(Connection)
     assert "writer.write(channel_frame.payload)" in connection
     assert "channel_frame.drain()" in connection
+    assert "self.write_queue = asyncio.Queue(" in connection
     assert "connection_tune" in inspect.getsource(Channel)
     frame = ChannelFrame(payload=b"x", should_close=False, drain_future=None)
     assert (frame.payload, frame.should_drain) == (b"x", False)

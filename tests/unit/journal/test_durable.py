@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 
 from bridge.core.ports import Remembered
 from bridge.errors import JournalBusy, JournalUnwritable
-from bridge.journal import durable, recent, store
+from bridge.journal import durable, recent, store, writer
 from bridge.journal.commands import Memory
 from bridge.journal.durable import DurableJournal
 from bridge.journal.files import Files
@@ -518,6 +518,33 @@ async def test_damaged_states_are_set_aside_with_their_file(tmp_path: Path) -> N
         async with running(journal_in(tmp_path)) as journal:
             assert list(journal.agents()) == []
     assert "journal_corrupt" in told(logs)
+
+
+@pytest.mark.parametrize("durability", ["process", "power"])
+@pytest.mark.parametrize("is_slow", [False, True])
+async def test_every_way_of_writing_keeps_the_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durability: str, *, is_slow: bool
+) -> None:
+    """Few at once and many, on a quick disk and on a slow one, at a steady pace and in bursts."""
+    monkeypatch.setattr(writer, "QUICK_SECONDS", -1.0 if is_slow else 60.0)
+    async with running(journal_in(tmp_path, durability=durability)) as journal:
+        await asyncio.sleep(0.01)
+        sent = 0
+        for turn in range(200):
+            count = 300 if turn % 50 == 0 else 1 + turn % 3
+            await journal.append([status(sent + n) for n in range(count)], START)
+            sent += count
+            if turn % 7 == 0:
+                await asyncio.sleep(0)
+        assert codes(await read_all(journal, sent)) == list(range(sent))
+
+
+async def test_few_messages_are_written_at_once(tmp_path: Path) -> None:
+    """Nothing has to be waited for: they can be read when they are appended."""
+    async with running(journal_in(tmp_path, durability="process")) as journal:
+        await asyncio.sleep(0.05)
+        await journal.append([status(1)], START)
+        assert journal._store.state.sequence == 1
 
 
 async def test_a_journal_in_use_is_refused(tmp_path: Path) -> None:

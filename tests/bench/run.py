@@ -1,0 +1,206 @@
+"""The bench: the bridge beside its yardsticks, on one broker, in one run.
+
+Each round takes every figure and its yardstick one right after the other, so that
+both meet the machine in the same mood; what counts is the median of the rounds.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+
+from tests.bench import measures
+from tests.bench.figures import Figure, Goal, Report
+from tests.bench.measures import Latency, Rate
+from tests.bench.rig import Bridge, Kind, Rig
+from tests.bench.yardsticks import Ceiling, SyslogNg, aio_pika_rate
+
+AGENTS_AT_REST = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much of everything is done."""
+
+    rounds: int = 3
+    events: int = 30_000
+    seconds: float = 3.0
+    commands: int = 300
+    backlog: int = 100_000
+    idle_seconds: float = 8.0
+    frames: int = 300_000
+
+
+USUAL = Scale()
+SMALL = Scale(1, 10_000, 0.5, 10, 2_000, 0.5, 3_000)
+
+
+class Bench:
+    """One run: what was measured so far, by name, a number for each round."""
+
+    def __init__(self, rig: Rig, scale: Scale) -> None:
+        self._rig = rig
+        self._scale = scale
+        self._ceiling = Ceiling(rig.folder)
+        self._found: defaultdict[str, list[float]] = defaultdict(list)
+        self._size = 0
+        self._syslog_ng = SyslogNg.maybe_here()
+
+    async def run(self) -> Report:
+        """Measure everything and return the report."""
+        begin = time.monotonic()
+        for number in range(self._scale.rounds):
+            _say(f"round {number + 1} of {self._scale.rounds}")
+            await self._round()
+        _say(f"a backlog of {self._scale.backlog:,}")
+        drained, memory = await measures.drain(self._rig, self._scale.backlog)
+        self._note("drain", drained)
+        self._note("memory, backlog", memory)
+        async with self._rig.bridge() as bridge:
+            share = await measures.idle(bridge, AGENTS_AT_REST, self._scale.idle_seconds)
+            self._note("idle", 100 * share)
+        _say(f"took {time.monotonic() - begin:.0f} s")
+        return Report.of(self._figures(), self._conditions())
+
+    async def _round(self) -> None:
+        rig, scale = self._rig, self._scale
+        async with rig.bridge() as bridge:
+            self._size = self._size or await measures.body_bytes(rig, bridge)
+            self._note("memory, idle", bridge.megabytes())
+            latency = await measures.bare_latency(rig, scale.seconds, self._size)
+            self._note_latency("bare", latency)
+            self._note_latency("process", await measures.latency(rig, bridge, scale.seconds))
+            self._note("rpc", (await measures.round_trip(rig, scale.commands)).p50)
+            await self._rate(bridge, "classic")
+            await self._rate(bridge, "quorum")
+            self._note("memory, full rate", bridge.most_megabytes)
+        async with rig.bridge("power") as bridge:
+            self._note_latency("power", await measures.latency(rig, bridge, scale.seconds))
+            async with rig.queue() as queue:
+                rate = await measures.sustained(rig, bridge, queue, scale.events)
+            self._note("power", rate.per_second)
+        self._note("bare rpc", (await measures.bare_round_trip(rig, scale.commands)).p50)
+        await self._others()
+        self._note("decoder", measures.decoded(scale.frames))
+
+    async def _rate(self, bridge: Bridge, kind: Kind) -> None:
+        """Take the sustained rate between two halves of the ceiling's, so that neither is ahead."""
+        count = self._scale.events // 2
+        halves = []
+        rate = Rate(0.0, 0.0)
+        for half in range(2):
+            async with self._rig.queue(kind):
+                warm_up = count // 5
+                halves.append(await self._ceiling.rate(self._rig, warm_up, count, self._size))
+            if half == 0:
+                async with self._rig.queue(kind) as queue:
+                    rate = await measures.sustained(self._rig, bridge, queue, self._scale.events)
+        self._note(f"ceiling, {kind}", 2 / sum(1 / each for each in halves))
+        self._note(kind, rate.per_second)
+        self._note(f"cpu, {kind}", rate.cpu_microseconds)
+
+    async def _others(self) -> None:
+        rig, scale = self._rig, self._scale
+        warm_up = scale.events // 5
+        async with rig.queue():
+            rate = await aio_pika_rate(rig, warm_up // 3, scale.events // 3, self._size)
+        self._note("aio-pika", rate)
+        if self._syslog_ng is not None:
+            async with rig.queue() as queue:
+                rate = await self._syslog_ng.rate(rig, queue, warm_up, scale.events, self._size)
+            self._note("syslog-ng", rate)
+
+    def _note(self, name: str, value: float) -> None:
+        self._found[name].append(value)
+
+    def _note_latency(self, name: str, latency: Latency) -> None:
+        self._note(f"p50, {name}", latency.p50)
+        self._note(f"p99, {name}", latency.p99)
+
+    def _figures(self) -> list[Figure]:
+        found, ceiling = self._found, self._ceiling.name
+        rate, backlog = "events/s", f"{self._scale.backlog:,}"
+        live = [statistics.median(found["classic"])]
+        figures = [
+            Figure(
+                "sustained rate, classic queue",
+                *(rate, found["classic"], ceiling, found["ceiling, classic"]),
+                Goal("≥", 0.75, 0.9),
+            ),
+            Figure(
+                "sustained rate, quorum queue",
+                *(rate, found["quorum"], ceiling, found["ceiling, quorum"]),
+                Goal("≥", 0.65, 0.8),
+            ),
+            Figure(
+                "the same, classic",
+                *(rate, found["classic"], "aio-pika, 500 in flight", found["aio-pika"]),
+            ),
+            Figure(
+                "`durability = power`",
+                *(rate, found["power"], "`process`", found["classic"]),
+                Goal("≥", 0.9, 1.0),
+            ),
+            *(
+                Figure(
+                    f"latency at {measures.PER_SECOND} events/s, {rank}, `{mode}`",
+                    *("ms", found[f"{rank}, {mode}"], "aio-pika", found[f"{rank}, bare"]),
+                    goal,
+                )
+                for rank, mode, goal in (
+                    ("p50", "process", Goal("≤", 1.5, 1.2)),
+                    ("p50", "power", Goal("≤", 2.0, 1.5)),
+                    ("p99", "process", Goal("≤", 3.0, 2.0)),
+                    ("p99", "power", Goal("≤", 3.0, 2.0)),
+                )
+            ),
+            Figure(
+                "command round trip, p50",
+                *("ms", found["rpc"], "aio-pika RPC echo", found["bare rpc"]),
+                Goal("≤", 2.0, 1.5),
+            ),
+            Figure(
+                f"drain of a backlog of {backlog}",
+                *(rate, found["drain"], "sustained rate, classic", live),
+                Goal("≥", 0.9, 1.0),
+            ),
+            Figure("CPU per event, classic", "µs", found["cpu, classic"], goal=Goal("≤", 45, 25)),
+            Figure("CPU per event, quorum", "µs", found["cpu, quorum"], goal=Goal("≤", 45, 25)),
+            Figure("memory, idle", "MB", found["memory, idle"], goal=Goal("≤", 70)),
+            Figure("memory, full rate", "MB", found["memory, full rate"], goal=Goal("≤", 120)),
+            Figure(
+                f"memory, backlog of {backlog}",
+                *("MB", found["memory, backlog"]),
+                goal=Goal("≤", 150),
+            ),
+            Figure("decoder alone", "frames/s", found["decoder"], goal=Goal("≥", 300_000, 600_000)),
+            Figure(
+                f"idle CPU, {AGENTS_AT_REST:,} agents known",
+                *("%", found["idle"]),
+                goal=Goal("≤", 1.0, 0.3),
+            ),
+        ]
+        if self._syslog_ng is not None:
+            theirs = Figure(
+                "the same, classic",
+                *(rate, found["classic"], "syslog-ng, unconfirmed", found["syslog-ng"]),
+                Goal("≥", 1.0, 1.2),
+            )
+            figures.insert(2, theirs)
+        return figures
+
+    def _conditions(self) -> list[str]:
+        conditions = [
+            "one private RabbitMQ node for all, durable queues bound with `#`, persistent messages",
+            f"bodies of {self._size} bytes, medians of {self._scale.rounds} rounds, no warm-up",
+        ]
+        if self._syslog_ng is None:
+            conditions.append("no syslog-ng with its AMQP destination here to compare with")
+        return conditions
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
