@@ -27,6 +27,7 @@ class Express:
     def __init__(self, channel: Channel, on_confirm: Confirmed) -> None:
         self._channel = channel
         self._on_confirm = on_confirm
+        self._turn = asyncio.Lock()  # what has the lower number is written first
         # The library has no other place where confirms can be had without a future for each.
         channel._on_confirm_frame = self._take  # type: ignore[method-assign] # noqa: SLF001
 
@@ -48,7 +49,8 @@ class Express:
     @property
     def is_free(self) -> bool:
         """Whether something can be written without waiting."""
-        return not (self._channel.is_closed or self._channel.write_queue.full())
+        is_waited_for = self._turn.locked() or self._channel.write_queue.full()
+        return not (self._channel.is_closed or is_waited_for)
 
     def send_now(self, payload: bytes, count: int) -> None:
         """Write `count` messages, which must be few, where it `is_free`."""
@@ -62,9 +64,9 @@ class Express:
         """
         self._channel.delivery_tag += count
         drained: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        await self._channel.write_queue.put(
-            ChannelFrame(payload=payload, should_close=False, drain_future=drained)
-        )
+        frame = ChannelFrame(payload=payload, should_close=False, drain_future=drained)
+        async with self._turn:
+            await self._channel.write_queue.put(frame)
         await drained
 
     async def _take(self, frame: Basic.Ack | Basic.Nack | Basic.Reject) -> None:

@@ -106,14 +106,13 @@ class _Flow:
         self._resending: asyncio.Task[None] | None = None
 
     async def send(self) -> None:
-        """Send what the journal has, as long as there is room in the window."""
+        """Send what the journal has, as long as there is room in the window for so many."""
         while True:
-            while not self._window.room:
+            while self._window.room < MOST_AT_ONCE:
                 self._room.clear()
                 await self._room.wait()
-            most = min(MOST_AT_ONCE, self._window.room)
             self._is_waiting = True
-            batch = await self._journal.read(self._window.last, most)
+            batch = await self._journal.read(self._window.last, MOST_AT_ONCE)
             self._is_waiting = False
             await self._put([each for each in batch if each.sequence > self._window.last])
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import orjson
 
+from bridge.errors import JournalCorrupt
 from bridge.journal.sqlite import moment, number
 from bridge.messages.envelope import Sealed
 
@@ -43,17 +44,20 @@ def rows(messages: Sequence[Sealed]) -> Iterator[Row]:
 
 
 def messages(row: Row) -> list[Sealed]:
-    """Return the messages that a row keeps."""
+    """Return the messages that a row keeps. Raises `JournalCorrupt` where it is damaged."""
     first = row.last - row.messages + 1
-    return [
-        Sealed(sequence, stream, key, message_id, kind, moment(time), body, trace)
-        for sequence, (stream, key, message_id, kind, time, trace), body in zip(
-            range(first, row.last + 1),
-            orjson.loads(row.heads),
-            row.bodies.split(b"\n"),
-            strict=True,
-        )
-    ]
+    try:
+        return [
+            Sealed(sequence, stream, key, message_id, kind, moment(time), body, trace)
+            for sequence, (stream, key, message_id, kind, time, trace), body in zip(
+                range(first, row.last + 1),
+                orjson.loads(row.heads),
+                row.bodies.split(b"\n"),
+                strict=True,
+            )
+        ]
+    except (ValueError, TypeError, OverflowError) as error:  # SQLite checks no page
+        raise JournalCorrupt(f"messages up to {row.last} are damaged: {error}") from None
 
 
 def _row(messages: Sequence[Sealed], size: int) -> Row:

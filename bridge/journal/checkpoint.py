@@ -13,12 +13,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-MOST_LOG_BYTES = 16 * 1024 * 1024
+MOST_LOG_BYTES = 8 * 1024 * 1024
 LOG_SHARE = 1 / 32
-"""How long the log grows, about: on a small disk up to that share of it."""
+"""How long the log grows, about: on a small disk up to that share of it.
 
-COMMIT_BYTES = 16 * 1024
-"""What a commit writes that brings next to nothing: four pages."""
+A quarter of what new messages leave free of the disk, so that it can always be copied.
+"""
+
+PAGE_BYTES = 4_096
+COMMIT_BYTES = 4 * PAGE_BYTES
+"""What a commit writes that brings next to nothing."""
 
 _COPY = "PRAGMA wal_checkpoint(PASSIVE)"
 
@@ -38,9 +42,14 @@ class Checkpoints:
     def __repr__(self) -> str:
         return f"<Checkpoints: {self._logged} bytes logged, half_done={self.is_half_done}>"
 
-    def committed(self, writer: sqlite3.Connection, size: int) -> None:
-        """Note a commit of so many bytes, and do what is due after it."""
-        self._logged += COMMIT_BYTES + size
+    @property
+    def most_pages(self) -> int:
+        """How long the log may grow at the very most; then a commit does it all by itself."""
+        return int(4 * self._most / PAGE_BYTES)
+
+    def committed(self, writer: sqlite3.Connection, size: int, rows: int) -> None:
+        """Note a commit of so many bytes, and rows beside them; do what is due after it."""
+        self._logged += COMMIT_BYTES + size + PAGE_BYTES * rows
         if self.is_half_done:
             self.is_half_done, self._is_under_way = False, False
             with suppress(sqlite3.Error):  # what is wrong with the disk, the next commit tells

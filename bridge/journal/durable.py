@@ -175,9 +175,9 @@ class DurableJournal:
         Raises `JournalError` where the file cannot be read.
         """
         if self._writer.is_quick:
-            return self._files.log.recall(identity)
+            return self._files.commands.recall(identity)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._readers, self._files.log.recall, identity)
+        return await loop.run_in_executor(self._readers, self._files.reader.recall, identity)
 
     async def begin(
         self,
@@ -285,7 +285,7 @@ class DurableJournal:
         self._empty.clear()
         if not self._is_idle or self._aside is not None or self._found_corrupt is not None:
             self._work.set()
-        elif self._is_soon_done():
+        elif self._is_soon_done() and len(entry.states) <= FEW:
             self._commit_here()
         else:
             self._commit_aside()
@@ -333,7 +333,6 @@ class DurableJournal:
                 self._lose_the_file(error)
             else:
                 break
-        self._room.press(self._waiting.weight)
         self._note_empty()
 
     def _is_soon_done(self) -> bool:
@@ -441,13 +440,19 @@ class DurableJournal:
                 entry.written.set_result(None)
         self._batch.clear()
         self._room.accepted(self._store)
+        self._room.press(self._waiting.weight)
         self._recent.add(news.messages, self._store.first)
-        if self._take is None or not (news.messages and self._take(news.messages)):
+        if not self._is_taken(news.messages):
             self._committed.set()
         if not self._store.is_tidy:
             self._commit_soon()  # to delete what is confirmed, unless more comes before
         if self._store.state.dropped is not None and self._room.is_there(self._store):
             self._work.set()  # for the gap that tells of it
+
+    def _is_taken(self, messages: Sequence[Sealed]) -> bool:
+        """Offer what was written, and has not had to make way, to who takes it at once."""
+        is_there = bool(messages) and messages[0].sequence >= self._store.first
+        return is_there and self._take is not None and self._take(messages)
 
     def _gap_of(self, dropped: Dropped) -> Entry:
         """Return the gap that tells of all that had to make way, once there is room again."""
@@ -462,8 +467,9 @@ class DurableJournal:
         self._lost_agents = True
         self._store.go_on_from(old.state.sequence)
         now = self._clock()
-        lost = Dropped(old.messages, old.state.heard_at or now, now)
-        self._shed = both(self._shed, lost) if old.messages else self._shed
+        count = old.state.sequence - max(old.first - 1, self._settled)
+        lost = Dropped(count, old.state.heard_at or now, now) if count > 0 else None
+        self._shed = both(both(old.state.dropped, lost), self._shed)
 
     def _maybe_recent(self, after: int, most: int) -> list[Sealed] | None:
         """Return what memory holds after this number; None where the file must be asked."""

@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 class Files:
     """One file at a time: its `store`, two readers of it, and the `envelope` with its id.
 
-    The `reader` reads messages in a thread, and `log` looks commands up meanwhile.
+    The `reader` is for a thread; `commands` looks commands up in the event loop meanwhile.
 
     `envelope_of` makes the envelope for a journal's id, `new_id` an id for a new
     journal. Nothing but `open` may be used before that was.
@@ -29,7 +29,7 @@ class Files:
 
     store: Store
     reader: Reader
-    log: Reader
+    commands: Reader
     envelope: Envelope
 
     def __init__(
@@ -82,13 +82,13 @@ class Files:
         """Close the file, if it is open."""
         if self._is_open:
             self.reader.close()
-            self.log.close()
+            self.commands.close()
             self.store.close()
         self._is_open = False
 
     def _use_file(self) -> None:
         settings = self._settings
         self.store = Store(settings.path, settings.durability, self._new_id(), self._memory)
-        self.reader, self.log = Reader(self.store.path), Reader(self.store.path)
+        self.reader, self.commands = Reader(self.store.path), Reader(self.store.path)
         self.envelope = self._envelope_of(self.store.state.journal_id)
         self._is_open = True

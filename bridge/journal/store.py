@@ -34,13 +34,16 @@ _To = TypeVar("_To")
 _SYNCHRONOUS: dict[Durability, str] = {"power": "FULL", "process": "NORMAL"}
 _QUERIES = queries("messages")
 
-MOST_RESERVED_BYTES = 16 * 1024 * 1024
+MOST_RESERVED_BYTES = 32 * 1024 * 1024
 RESERVED_SHARE = 0.25
 """How much of the disk new messages leave free, at most and of a small one.
 
 What is settled is deleted, and SQLite needs room even for that: a journal that
 filled its disk to the last byte could never empty itself again.
 """
+
+BUSY_SECONDS = 1.0
+"""How long a commit waits for somebody else who writes to the file, whoever that may be."""
 
 FEW_AGENTS = 8
 """States that are sooner written one by one."""
@@ -115,6 +118,8 @@ class Store:
                 self.bytes = self._number("measure_all")
                 self._gone = self._number("read_gone", self.first - 1)  # up to that number
                 self.checkpoints = Checkpoints(self.path)
+                pages = self.checkpoints.most_pages
+                self._database.execute(f"PRAGMA wal_autocheckpoint = {pages}")
         except BaseException:
             os.close(self._lock)
             raise
@@ -159,7 +164,6 @@ class Store:
         """
         if news.messages or news.notes:
             self._check_room()
-        before = self.bytes
         try:
             self._execute("begin")
             self.state, self.bytes, self._gone = self._write_down(news, state, max_bytes)
@@ -168,7 +172,8 @@ class Store:
         finally:
             if self._database.in_transaction:
                 self._roll_back()
-        self.checkpoints.committed(self._database, abs(self.bytes - before))
+        size = sum(len(message.body) for message in news.messages)
+        self.checkpoints.committed(self._database, size, len(news.agents) + len(news.notes))
 
     def go_on_from(self, sequence: int) -> None:
         """Count on from this number, as if all up to it had been in this file."""
@@ -252,9 +257,10 @@ class Store:
         return state, freed
 
     def _open(self, durability: Durability) -> sqlite3.Connection:
-        database = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        database = sqlite3.connect(
+            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
         database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA wal_autocheckpoint = 0")
         database.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
         (version,) = database.execute("PRAGMA user_version").fetchone()
         if version > _VERSION:

@@ -21,22 +21,24 @@ class Writer:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "journal-writer")
         self._slow_until = 0.0
+        self._began: float | None = None  # what is being written
 
     def __repr__(self) -> str:
         return f"<Writer: {'quick' if self.is_quick else 'slow'}>"
 
     @property
     def is_quick(self) -> bool:
-        """Whether the disk has kept nobody waiting for a while."""
-        return time.monotonic() > self._slow_until
+        """Whether the disk has kept nobody waiting for a while, and does not just now."""
+        now, began = time.monotonic(), self._began
+        return now > self._slow_until and (began is None or now - began < QUICK_SECONDS)
 
     def write_here(self, work: Callable[[], object]) -> None:
         """Write in the thread that calls, which waits so long. Raises what the work does."""
-        begin = time.monotonic()
-        work()
-        end = time.monotonic()
-        if end - begin > QUICK_SECONDS:
-            self._slow_until = end + SLOW_FOR_SECONDS
+        began = time.monotonic()
+        try:
+            work()
+        finally:
+            self._judge(began)
 
     def begin(self, work: Callable[[], object], then: Callable[[], object]) -> Writing:
         """Have the thread write, and call `then` in the loop as soon as it is written."""
@@ -45,16 +47,23 @@ class Writer:
 
         def write() -> None:
             error: Exception | None = None
+            began = self._began = time.monotonic()
             try:
                 work()
             except Exception as failure:  # noqa: BLE001 - whatever it is, it is handed on
                 error = failure
+            self._began = None
+            self._judge(began)
             loop.call_soon_threadsafe(tell, error)
 
         def tell(error: Exception | None) -> None:
-            if error is None:
-                then()
-            ended.set_result(error)
+            try:
+                if error is None:
+                    then()
+            except Exception as failure:  # noqa: BLE001 - the same
+                error = failure
+            finally:
+                ended.set_result(error)
 
         self._thread.submit(write)
         return ended
@@ -73,6 +82,11 @@ class Writer:
         error = ended.result()
         if error is not None:
             raise error
+
+    def _judge(self, began: float) -> None:
+        now = time.monotonic()
+        if now - began > QUICK_SECONDS:
+            self._slow_until = now + SLOW_FOR_SECONDS
 
     def close(self) -> None:
         """End the thread when it has written what it has."""

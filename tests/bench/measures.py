@@ -7,7 +7,7 @@ import json
 import re
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from itertools import islice
 from statistics import quantiles
 from typing import NamedTuple
@@ -69,10 +69,11 @@ async def sustained(
     """
     warm_up = round(count * WARM_UP)
     frames = list(islice(traffic(agents), warm_up + count))
+    most_ahead = min(AHEAD, len(frames) // 4)
     said = depth = first = 0
     begin = cpu_seconds = 0.0
     while depth < len(frames):
-        ahead = frames[said : depth + AHEAD]
+        ahead = frames[said : depth + most_ahead]
         await bridge.tactium.say(b"".join(ahead))
         said += len(ahead)
         await asyncio.sleep(FEED_SECONDS)
@@ -176,28 +177,43 @@ async def _send(rig: Rig, where: str, request: Message) -> None:
         await asyncio.sleep(FEED_SECONDS)
 
 
-async def drain(rig: Rig, count: int) -> tuple[float, float]:
-    """Return how many events of a backlog are drained in a second, and the most memory in MB.
+class Drain(NamedTuple):
+    """How fast a backlog went out, how fast events went through after it, the most memory in MB."""
 
-    They gather while there is no broker; the next bridge finds them in the journal.
+    per_second: float
+    live_per_second: float
+    megabytes: float
+
+
+async def drain(rig: Rig, backlog: int, live: int) -> Drain:
+    """Let a backlog gather while there is no broker; the next bridge finds it in the journal.
+
+    Then say `live` events to that one.
     """
-    journal = rig.folder / f"backlog-{count}.db"
+    journal = rig.folder / f"backlog-{backlog}.db"
     frames = traffic()
     async with rig.bridge(journal=journal, url=NOWHERE) as bridge:
-        for _ in range(count // 1_000):
+        for _ in range(backlog // 1_000):
             await bridge.tactium.say(b"".join(islice(frames, 1_000)))
             bridge.megabytes()
-        await bridge.keep(count)
+        await bridge.keep(backlog)
     most = bridge.most_megabytes
-    async with rig.queue() as queue, rig.bridge(journal=journal) as bridge:
-        begin, first = await rig.wait_for(queue, 1)
-        watching = asyncio.create_task(_watch(bridge))
-        await rig.wait_for(queue, count)
-        end = await bridge.settle()
-        watching.cancel()
-        most = max(most, bridge.most_megabytes)
+    async with AsyncExitStack() as running:
+        async with rig.queue() as queue:
+            bridge = await running.enter_async_context(rig.bridge(journal=journal))
+            while not (first := await rig.depth(queue)):
+                pass  # a short backlog is gone in no time
+            begin = time.monotonic()
+            watching = asyncio.create_task(_watch(bridge))
+            end, _ = await rig.wait_for(queue, backlog)
+            seconds = end - begin
+            watching.cancel()
+            await bridge.settle()
+            most = max(most, bridge.most_megabytes)
+        async with rig.queue() as queue:
+            rate = await sustained(rig, bridge, queue, live)
     journal.unlink()
-    return (count - first) / (end - begin), most
+    return Drain((backlog - first) / seconds, rate.per_second, most)
 
 
 async def _watch(bridge: Bridge) -> None:

@@ -41,12 +41,15 @@ async def run(out: Path, *, small: bool) -> None:
                 points["queues"].append(_point(queues, rates))
             for backlog in BACKLOGS[: 1 if small else None]:
                 times = 1 if backlog > LONGEST else rounds
-                drained = [await measures.drain(rig, backlog) for _ in range(times)]
+                drained = [
+                    await measures.drain(rig, backlog, EVENTS // shrink) for _ in range(times)
+                ]
                 points["backlog"].append(
                     {
                         "size": backlog,
-                        "per_second": statistics.median(rate for rate, _ in drained),
-                        "megabytes": max(most for _, most in drained),
+                        "per_second": statistics.median(each.per_second for each in drained),
+                        "live": statistics.median(each.live_per_second for each in drained),
+                        "megabytes": max(each.megabytes for each in drained),
                     }
                 )
                 _say("backlog", points["backlog"][-1])

@@ -117,6 +117,25 @@ def test_long_commits_are_cut_into_rows(tmp_path: Path, monkeypatch: pytest.Monk
     store.close()
 
 
+@pytest.mark.parametrize("damage", ["heads = x'5b'", "bodies = x'7b0a7d'", "heads = '[1]'"])
+def test_damage_that_sqlite_does_not_see_is_told_too(tmp_path: Path, damage: str) -> None:
+    """It checks no page: whoever meets a row that makes no sense says that it is corrupt."""
+    store = open_store(tmp_path)
+    commit(store, 1)
+    commit(store, 2)
+    other = sqlite3.connect(store.path)
+    other.execute(f"UPDATE batches SET {damage} WHERE last = 1")  # noqa: S608 - our own text
+    other.commit()
+    other.close()
+    reader = Reader(store.path)
+    with pytest.raises(JournalCorrupt, match="damaged"):
+        reader.read(0, 10)
+    with pytest.raises(JournalCorrupt, match="damaged"):
+        commit(store, 3, limit=250)
+    reader.close()
+    store.close()
+
+
 def test_states_come_back_as_they_were(tmp_path: Path) -> None:
     """Whatever the agent's name and the state hold."""
     store = open_store(tmp_path)
