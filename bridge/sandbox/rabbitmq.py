@@ -48,6 +48,14 @@ class RabbitMQNode:
             f"{guest}, {vhost}, {everything}, {everything}, {everything}, {guest})"
         )
 
+    async def remove_vhost(self, name: str) -> None:
+        """Remove a virtual host with all that is in it; its connections are closed.
+
+        Raises SandboxError if the node does not do it.
+        """
+        vhost, guest = map(_erlang_binary, (name, "guest"))
+        await self._broker.evaluate(f"ok = rabbit_vhost:delete({vhost}, {guest})")
+
     async def ctl(self, *arguments: str) -> str:
         """Run `rabbitmqctl -q` with these arguments and return its stdout.
 

@@ -34,7 +34,7 @@ class Scale:
 
 
 USUAL = Scale()
-SMALL = Scale(1, 10_000, 0.5, 10, 2_000, 0.5, 3_000)
+SMALL = Scale(1, 5_000, 0.3, 5, 1_000, 0.2, 3_000)
 
 
 class Bench:
@@ -193,7 +193,7 @@ class Bench:
     def _conditions(self) -> list[str]:
         conditions = [
             "one private RabbitMQ node for all, durable queues bound with `#`, persistent messages",
-            f"bodies of {self._size} bytes, medians of {self._scale.rounds} rounds, no warm-up",
+            f"bodies of {self._size} bytes, medians of {self._scale.rounds} rounds",
         ]
         if self._syslog_ng is None:
             conditions.append("no syslog-ng with its AMQP destination here to compare with")

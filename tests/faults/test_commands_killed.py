@@ -6,12 +6,14 @@ import asyncio
 import json
 import signal
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aio_pika import Message, connect
 from aio_pika.abc import AbstractIncomingMessage
+from aio_pika.exceptions import DeliveryError
 
 from bridge.amqp.consumer import _Delivered
 from bridge.amqp.outbox import Outbox
@@ -61,7 +63,12 @@ async def send(url: str, command: dict[str, Any]) -> None:
     async with await connect(url) as connection:
         channel = await connection.channel()
         await until(lambda: _is_there(url))
-        await channel.default_exchange.publish(message, "tactium.commands")
+        for _ in range(20):  # a quorum queue that has only just begun may refuse at first
+            with suppress(DeliveryError):
+                await channel.default_exchange.publish(message, "tactium.commands")
+                return
+            await asyncio.sleep(0.1)
+        pytest.fail("the queue of commands takes nothing")
 
 
 async def _is_there(url: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -13,6 +13,7 @@ import pytest
 from aio_pika import connect
 from ulid_transform import ulid_now
 
+from bridge.errors import SandboxError
 from bridge.sandbox import RabbitMQNode
 from bridge.settings import (
     AgentsSettings,
@@ -31,11 +32,13 @@ TACTIUM = SimulatorOptions(
 
 
 @pytest.fixture
-async def vhost_url(rabbitmq: RabbitMQNode) -> str:
-    """A fresh vhost on the run's private node."""
+async def vhost_url(rabbitmq: RabbitMQNode) -> AsyncIterator[str]:
+    """A fresh vhost on the run's private node; hundreds of them would make it slow."""
     name = ulid_now().lower()
     await rabbitmq.add_vhost(name)
-    return rabbitmq.url(name)
+    yield rabbitmq.url(name)
+    with suppress(SandboxError):
+        await rabbitmq.remove_vhost(name)
 
 
 @pytest.fixture

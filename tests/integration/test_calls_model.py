@@ -201,6 +201,7 @@ class CallsMachine(RuleBasedStateMachine):
         self.stack = AsyncExitStack()
         vhost = f"model-{id(self)}"
         await self.rabbitmq.add_vhost(vhost)
+        self.stack.push_async_callback(self.rabbitmq.remove_vhost, vhost)
         commands = {"timeout": 0.4, "make_call_window": 2.0}
         self.site = await self.stack.enter_async_context(
             make_site(

@@ -77,7 +77,7 @@ async def test_a_published_message_arrives(node: RabbitMQNode) -> None:
 
 
 @pytest.mark.parametrize("name", ["plain", "with/slash and ünïcode", "'\"}]).\n"])
-async def test_a_virtual_host_is_added_quickly(node: RabbitMQNode, name: str) -> None:
+async def test_a_virtual_host_comes_quickly_and_goes(node: RabbitMQNode, name: str) -> None:
     """Guest may do everything on it, in less than half a second, whatever its name."""
     before = time.monotonic()
     await node.add_vhost(name)
@@ -88,6 +88,9 @@ async def test_a_virtual_host_is_added_quickly(node: RabbitMQNode, name: str) ->
         queue = await channel.declare_queue(exclusive=True)
         await publish(channel, queue.name, b"hello")
         await queue.purge()
+    await node.remove_vhost(name)
+    with pytest.raises(Exception, match="Connection"):  # the library's own are several
+        await aio_pika.connect(node.url(name))
 
 
 async def test_ctl_returns_what_rabbitmqctl_says(node: RabbitMQNode) -> None:
