@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -31,7 +30,7 @@ from bridge.core.ports import Remembered, Take
 from bridge.errors import JournalCorrupt, JournalUnwritable
 from bridge.journal.commands import Begun, Ended
 from bridge.journal.files import Files
-from bridge.journal.recent import Recent
+from bridge.journal.outlet import Outlet
 from bridge.journal.room import Room
 from bridge.journal.store import Dropped, News, State, Store, both
 from bridge.journal.waiting import Entry, Waiting
@@ -51,8 +50,6 @@ MOST_WAITING = 50_000
 
 DISK_PATIENCE_SECONDS = 2.0
 
-READ_AGAIN_SECONDS = 5.0
-
 FEW = 32
 """Messages that are written at once where that needs no `fsync`: a tenth of a millisecond."""
 
@@ -70,10 +67,9 @@ class DurableJournal:
         self._files = files
         self._clock = clock
         self._writer = Writer()
-        self._readers = ThreadPoolExecutor(1, "journal-reader")
         self._waiting = Waiting()
         self._batch: list[Entry] = []
-        self._recent = Recent()
+        self._outlet = Outlet(files, self._met_corrupt)
         self._shed: Dropped | None = None
         self._heard_at: datetime | None = None
         self._settled = 0
@@ -83,10 +79,8 @@ class DurableJournal:
         self._found_corrupt: JournalCorrupt | None = None
         self._is_idle = False  # whether `run` has nothing to do
         self._aside: Writing | None = None  # a commit beside it
-        self._take: Take | None = None
         self._settling: asyncio.TimerHandle | None = None
         self._work = asyncio.Event()
-        self._committed = asyncio.Event()
         self._empty = asyncio.Event()
         self._room = Room(settings)
 
@@ -176,8 +170,7 @@ class DurableJournal:
         """
         if self._writer.is_quick:
             return self._files.commands.recall(identity)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._readers, self._files.reader.recall, identity)
+        return await self._outlet.recall(identity)
 
     async def begin(
         self,
@@ -214,37 +207,11 @@ class DurableJournal:
 
     def hand_to(self, take: Take | None) -> None:
         """Offer `take` from now on what was just committed; what it takes need not be read."""
-        self._take = take
+        self._outlet.hand_to(take)
 
     async def read(self, after: int, most: int) -> Sequence[Sealed]:
         """Return up to `most` committed messages that follow number `after`; wait for one."""
-        while True:
-            self._committed.clear()
-            found = self._maybe_recent(after, most)
-            if found is None:
-                found = await self._read_file(after, most)
-            if found:
-                return found
-            await self._committed.wait()
-
-    async def _read_file(self, after: int, most: int) -> list[Sealed]:
-        """Return what the file has after this number, nothing where it cannot be read just now."""
-        loop = asyncio.get_running_loop()
-        after = max(after, self._store.first - 1)  # what had to make way is not to be had
-        try:
-            return await loop.run_in_executor(self._readers, self._files.reader.read, after, most)
-        except JournalCorrupt as error:
-            self._found_corrupt = error  # whoever writes sets it aside
-            self._work.set()
-        except JournalUnwritable as error:
-            log.error(  # noqa: TRY400 - a disk that fails needs no traceback
-                "journal_unreadable",
-                reason=str(error),
-                todo="see the disk that journal.path is on; it is tried again",
-            )
-            await asyncio.sleep(READ_AGAIN_SECONDS)
-            self._committed.set()
-        return []
+        return await self._outlet.read(after, most)
 
     def settle(self, through: int) -> None:
         """Forget all up to this number: the broker has confirmed it."""
@@ -277,7 +244,7 @@ class DurableJournal:
         if self._settling is not None:
             self._settling.cancel()
         self._writer.close()
-        self._readers.shutdown()
+        self._outlet.close()
         self._files.close()
 
     def _add(self, entry: Entry) -> None:
@@ -441,24 +408,22 @@ class DurableJournal:
         self._batch.clear()
         self._room.accepted(self._store)
         self._room.press(self._waiting.weight)
-        self._recent.add(news.messages, self._store.first)
-        if not self._is_taken(news.messages):
-            self._committed.set()
+        self._outlet.offer(news.messages)
         if not self._store.is_tidy:
             self._commit_soon()  # to delete what is confirmed, unless more comes before
         if self._store.state.dropped is not None and self._room.is_there(self._store):
             self._work.set()  # for the gap that tells of it
-
-    def _is_taken(self, messages: Sequence[Sealed]) -> bool:
-        """Offer what was written, and has not had to make way, to who takes it at once."""
-        is_there = bool(messages) and messages[0].sequence >= self._store.first
-        return is_there and self._take is not None and self._take(messages)
 
     def _gap_of(self, dropped: Dropped) -> Entry:
         """Return the gap that tells of all that had to make way, once there is room again."""
         first, last = timestamp(dropped.first), timestamp(dropped.last)
         gap = Gap(first, last, "journal_full", dropped.messages)
         return Entry(self._clock(), deque([gap]))
+
+    def _met_corrupt(self, error: JournalCorrupt) -> None:
+        """Let whoever writes set the file aside."""
+        self._found_corrupt = error
+        self._work.set()
 
     def _lose_the_file(self, error: JournalCorrupt) -> None:
         """Go on, numbers and all, without what the corrupt file held."""
@@ -470,9 +435,3 @@ class DurableJournal:
         count = old.state.sequence - max(old.first - 1, self._settled)
         lost = Dropped(count, old.state.heard_at or now, now) if count > 0 else None
         self._shed = both(both(old.state.dropped, lost), self._shed)
-
-    def _maybe_recent(self, after: int, most: int) -> list[Sealed] | None:
-        """Return what memory holds after this number; None where the file must be asked."""
-        if after >= self._store.state.sequence:
-            return []
-        return self._recent.maybe_after(after, most)

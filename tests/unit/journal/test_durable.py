@@ -155,7 +155,7 @@ async def test_a_reader_far_behind_reads_the_file(
         while len(found) < 200:
             found += await read(journal, len(found), 7)
         assert codes(found) == list(range(200))
-        assert 0 < len(journal._recent) <= 10
+        assert 0 < len(journal._outlet._recent) <= 10
 
 
 async def test_a_full_journal_drops_the_oldest_and_says_so(tmp_path: Path) -> None:
@@ -395,7 +395,7 @@ async def test_what_the_reader_finds_corrupt_is_set_aside(tmp_path: Path) -> Non
         async with running(journal):
             await journal.append([status(n) for n in range(5_000)], START)
             await journal.begin(b"7", b"body", START)
-            journal._recent = recent.Recent()
+            journal._outlet._recent = recent.Recent()
             other = sqlite3.connect(tmp_path / "bridge.db")
             other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             other.close()

@@ -1,0 +1,90 @@
+"""What is committed, for whoever publishes it: at once, from memory, or from the file."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import structlog
+
+from bridge.core.ports import Remembered, Take
+from bridge.errors import JournalCorrupt, JournalUnwritable
+from bridge.journal.files import Files
+from bridge.journal.recent import Recent
+from bridge.messages.envelope import Sealed
+
+log = structlog.get_logger(__name__)
+
+READ_AGAIN_SECONDS = 5.0
+
+
+class Outlet:
+    """One thread that reads, and what need not be read: `on_corrupt` is told of a bad page."""
+
+    def __init__(self, files: Files, on_corrupt: Callable[[JournalCorrupt], None]) -> None:
+        self._files = files
+        self._on_corrupt = on_corrupt
+        self._thread = ThreadPoolExecutor(1, "journal-reader")
+        self._recent = Recent()
+        self._take: Take | None = None
+        self._committed = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Outlet: {self._recent}>"
+
+    def hand_to(self, take: Take | None) -> None:
+        """Offer `take` from now on what was just committed; what it takes need not be read."""
+        self._take = take
+
+    def offer(self, messages: Sequence[Sealed]) -> None:
+        """Hand out what was just committed, unless it had to make way by that."""
+        first = self._files.store.first
+        self._recent.add(messages, first)
+        is_there = bool(messages) and messages[0].sequence >= first
+        if not (is_there and self._take is not None and self._take(messages)):
+            self._committed.set()
+
+    async def read(self, after: int, most: int) -> Sequence[Sealed]:
+        """Return up to `most` committed messages that follow number `after`; wait for one."""
+        while True:
+            self._committed.clear()
+            found = self._maybe_recent(after, most)
+            if found is None:
+                found = await self._read_file(after, most)
+            if found:
+                return found
+            await self._committed.wait()
+
+    async def recall(self, identity: bytes) -> Remembered | None:
+        """Look a command up in the file. Raises `JournalError` where it cannot be read."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._files.reader.recall, identity)
+
+    def close(self) -> None:
+        """End the thread when it has read what it reads."""
+        self._thread.shutdown()
+
+    def _maybe_recent(self, after: int, most: int) -> list[Sealed] | None:
+        """Return what memory holds after this number; None where the file must be asked."""
+        if after >= self._files.store.state.sequence:
+            return []
+        return self._recent.maybe_after(after, most)
+
+    async def _read_file(self, after: int, most: int) -> list[Sealed]:
+        """Return what the file has after this number, nothing where it cannot be read just now."""
+        loop = asyncio.get_running_loop()
+        after = max(after, self._files.store.first - 1)  # what had to make way is not to be had
+        try:
+            return await loop.run_in_executor(self._thread, self._files.reader.read, after, most)
+        except JournalCorrupt as error:
+            self._on_corrupt(error)
+        except JournalUnwritable as error:
+            log.error(  # noqa: TRY400 - a disk that fails needs no traceback
+                "journal_unreadable",
+                reason=str(error),
+                todo="see the disk that journal.path is on; it is tried again",
+            )
+            await asyncio.sleep(READ_AGAIN_SECONDS)
+            self._committed.set()
+        return []
