@@ -60,7 +60,7 @@ class Writer:
             try:
                 if error is None:
                     then()
-            except Exception as failure:  # noqa: BLE001 - the same
+            except Exception as failure:  # noqa: BLE001 - else `ended` would never be done
                 error = failure
             finally:
                 ended.set_result(error)
