@@ -24,8 +24,8 @@ test: lint broker ## every check and every test
 soak: $(READY) broker ## the faults at their full length, with a table; about half an hour
 	@SOAK=1 $(BIN)/pytest tests/faults
 
-bench: $(READY) broker ## the bridge beside its yardsticks, with a table; three minutes
-	@$(BIN)/python -m tests.bench
+bench: $(READY) broker ## the bridge beside its yardsticks, with a table; three minutes (BACKLOG=1000000: fifteen)
+	@$(BIN)/python -m tests.bench $(if $(BACKLOG),--backlog $(BACKLOG))
 
 plots: $(READY) broker ## cost against size, as a picture; half an hour
 	@$(PYTHON) -m pip --python $(BIN)/python install --quiet '.[plots]'

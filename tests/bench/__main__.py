@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from tests.bench import sizes
@@ -27,13 +28,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--small", action="store_true", help="only to see that it runs")
     parser.add_argument("--sizes", action="store_true", help="cost against size, as a picture")
+    parser.add_argument("--backlog", type=int, help="how many events gather before they drain")
     parser.add_argument("--out", type=Path, default=BUILD, help="a folder for what it writes")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     if given.sizes:
         asyncio.run(sizes.run(given.out, small=given.small))
         return
-    report = asyncio.run(_run(SMALL if given.small else USUAL))
+    scale = SMALL if given.small else USUAL
+    if given.backlog:
+        scale = replace(scale, backlog=given.backlog)
+    report = asyncio.run(_run(scale))
     (given.out / "bench.json").write_text(report.as_json())
     conditions = "; ".join([report.machine, *report.conditions])
     sys.stdout.write(f"{report.table()}\n{conditions}\n\n{report.raw()}")

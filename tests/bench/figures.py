@@ -135,7 +135,7 @@ def _rounds(rounds: Sequence[float], unit: str) -> str:
 
 
 def _number(value: float, unit: str) -> str:
-    decimals = {"ms": 2, "µs": 1, "%": 2}.get(unit, 0)
+    decimals = {"s": 1, "ms": 2, "µs": 1, "%": 2}.get(unit, 0)
     return f"{value:,.{decimals}f}"
 
 

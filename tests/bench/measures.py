@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
@@ -18,7 +17,7 @@ from aio_pika.exceptions import DeliveryError
 
 from bridge.wire.frame import Decoder
 from tests.bench.rig import COMMANDS, NOWHERE, Bridge, Rig
-from tests.bench.tactium import AGENTS, traffic
+from tests.bench.tactium import AGENTS, maybe_age_seconds, stamp, traffic
 from tests.bench.yardsticks import bare
 from tests.integration.site import until
 
@@ -37,7 +36,8 @@ DECODED_BYTES = 65_536
 OLD_NEWS = "tactium.call.ended"
 """Tells of the call's recording once more, stamp and all."""
 
-_STAMP = re.compile(rb"t=(\d+);")
+PROBE = "probe"
+"""The agent of what is said while a backlog drains."""
 
 
 class Rate(NamedTuple):
@@ -126,10 +126,9 @@ async def _latency(rig: Rig, say: Callable[[], Awaitable[None]]) -> Latency:
     async with rig.queue() as queue:
 
         async def take(message: AbstractIncomingMessage) -> None:
-            now = time.monotonic_ns()
-            stamp = _STAMP.search(message.body)
-            if stamp is not None and message.type != OLD_NEWS:
-                took.append((now - int(stamp[1])) / 1e9)
+            seconds = maybe_age_seconds(message.body)
+            if seconds is not None and message.type != OLD_NEWS:
+                took.append(seconds)
 
         tag = await queue.consume(take, no_ack=True)
         await say()
@@ -178,17 +177,24 @@ async def _send(rig: Rig, where: str, request: Message) -> None:
 
 
 class Drain(NamedTuple):
-    """How fast a backlog went out, how fast events went through after it, the most memory in MB."""
+    """How a backlog went out, beside what was said meanwhile and after it.
+
+    `late_seconds` is the longest that an event took which was said while it drained,
+    `seconds` the time of the drain; `megabytes` is the most memory.
+    """
 
     per_second: float
     live_per_second: float
+    seconds: float
+    late_seconds: float
     megabytes: float
 
 
 async def drain(rig: Rig, backlog: int, live: int) -> Drain:
     """Let a backlog gather while there is no broker; the next bridge finds it in the journal.
 
-    Then say `live` events to that one.
+    That one is told a few events while the backlog drains, and after it `live` and the
+    warm-up: as many as the backlog, for a queue that has grown long slows its broker.
     """
     journal = rig.folder / f"backlog-{backlog}.db"
     frames = traffic()
@@ -199,26 +205,29 @@ async def drain(rig: Rig, backlog: int, live: int) -> Drain:
         await bridge.keep(backlog)
     most = bridge.most_megabytes
     async with AsyncExitStack() as running:
-        async with rig.queue() as queue:
+        async with rig.queue() as queue, rig.heard_of(PROBE) as heard:
             bridge = await running.enter_async_context(rig.bridge(journal=journal))
             while not (first := await rig.depth(queue)):
                 pass  # a short backlog is gone in no time
             begin = time.monotonic()
-            watching = asyncio.create_task(_watch(bridge))
-            end, _ = await rig.wait_for(queue, backlog)
-            seconds = end - begin
-            watching.cancel()
+            probing = asyncio.create_task(_probe(bridge))
+            end, depth = await rig.wait_for(queue, backlog)
+            probing.cancel()
             await bridge.settle()
+            await until(lambda: bool(heard))
             most = max(most, bridge.most_megabytes)
         async with rig.queue() as queue:
             rate = await sustained(rig, bridge, queue, live)
     journal.unlink()
-    return Drain((backlog - first) / seconds, rate.per_second, most)
+    seconds = end - begin
+    return Drain((depth - first) / seconds, rate.per_second, seconds, max(heard), most)
 
 
-async def _watch(bridge: Bridge) -> None:
+async def _probe(bridge: Bridge) -> None:
+    """Say an event now and then, stamp and all, and look at the memory."""
     while True:
         bridge.megabytes()
+        await bridge.tactium.say(f"<{PROBE}><G></late.wav?{stamp()}>$".encode())
         await asyncio.sleep(FEED_SECONDS)
 
 

@@ -13,11 +13,11 @@ from urllib.parse import unquote, urlsplit
 
 import psutil
 from aio_pika import connect
-from aio_pika.abc import AbstractChannel, AbstractQueue
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 
 from bridge.sandbox import private_rabbitmq
 from bridge.settings import AmqpSettings, JournalSettings, LinkSettings, Settings
-from tests.bench.tactium import Tactium, open_tactium
+from tests.bench.tactium import Tactium, maybe_age_seconds, open_tactium
 from tests.integration.program import environment_of, program, stopped
 from tests.integration.site import until
 
@@ -104,6 +104,25 @@ class Rig:
         finally:
             for queue in queues:
                 await queue.delete(if_unused=False, if_empty=False)
+
+    @asynccontextmanager
+    async def heard_of(self, agent: str) -> AsyncIterator[list[float]]:
+        """Consume what is said of one agent inside, and give how long each took, in seconds."""
+        took: list[float] = []
+
+        async def take(message: AbstractIncomingMessage) -> None:
+            seconds = maybe_age_seconds(message.body)
+            assert seconds is not None, "it is not from this bench"
+            took.append(seconds)
+
+        exchange = await self.channel.declare_exchange(EXCHANGE, "topic", durable=True)
+        queue = await self.channel.declare_queue(exclusive=True)
+        await queue.bind(exchange, f"{agent}.#")
+        await queue.consume(take, no_ack=True)
+        try:
+            yield took
+        finally:
+            await queue.delete(if_unused=False, if_empty=False)
 
     @asynccontextmanager
     async def bridge(

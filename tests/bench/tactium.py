@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 LISTENING_SECONDS = 30.0
 AGENTS = 200
+
+_STAMP = re.compile(rb"t=(\d+);")
 
 
 class Tactium:
@@ -92,3 +95,9 @@ def traffic(agents: int = AGENTS) -> Iterator[bytes]:
 def stamp() -> str:
     """Return the present moment, for whoever receives it to tell how long it took."""
     return f"t={time.monotonic_ns()};"
+
+
+def maybe_age_seconds(body: bytes) -> float | None:
+    """Return how long ago what is stamped in a message was said; None where nothing is."""
+    found = _STAMP.search(body)
+    return (time.monotonic_ns() - int(found[1])) / 1e9 if found is not None else None

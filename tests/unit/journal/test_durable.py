@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 
 from bridge.core.ports import Remembered
 from bridge.errors import JournalBusy, JournalUnwritable
-from bridge.journal import durable, recent, store, writer
+from bridge.journal import committer, recent, store, writer
 from bridge.journal.commands import Memory
 from bridge.journal.durable import DurableJournal
 from bridge.journal.files import Files
@@ -139,7 +139,7 @@ async def test_a_stop_in_the_middle_of_a_commit_numbers_nothing_twice(
             await journal.append([status(2 * round_number + 1)], START)
     async with running(journal_in(tmp_path)) as journal:
         assert codes(await read_all(journal, 6)) == list(range(6))
-        assert journal._store.messages == 6
+        assert journal._files.store.messages == 6
 
 
 async def test_a_reader_far_behind_reads_the_file(
@@ -202,7 +202,7 @@ async def test_a_full_journal_can_pause_the_reading_instead(tmp_path: Path) -> N
 
         hearing = asyncio.create_task(hear())
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while journal._room._free.is_set():  # noqa: ASYNC110 - the pause is what is waited for
+            while journal._committer._room._free.is_set():  # noqa: ASYNC110 - the pause is what is waited for
                 await asyncio.sleep(0.01)
         await asyncio.sleep(0.1)
         assert appended < 20_000
@@ -244,13 +244,13 @@ async def test_a_disk_that_takes_nothing_stops_nothing(
         async with running(journal):
             await journal.append([status(0)], START)
             await read(journal, 0)
-            hurt(journal._store._database)
+            hurt(journal._files.store._database)
             for n in range(1, 500):
                 await journal.append([status(n)], START)
             async with asyncio.timeout(PATIENCE_SECONDS):
                 while not told(logs):  # noqa: ASYNC110 - a log line is what is waited for
                     await asyncio.sleep(0.01)
-            journal._store._database.execute(heal)
+            journal._files.store._database.execute(heal)
             assert codes(await read_all(journal, 500)) == list(range(500))
     assert told(logs) == ["journal_unwritable", "journal_writable"]
     assert reason in logs[0]["reason"]
@@ -276,7 +276,7 @@ async def test_a_disk_with_little_room_is_left_to_what_is_settled(
                     await asyncio.sleep(0.01)
             journal.settle(4_999)
             assert codes(await read(journal, 5_000)) == [5_000]
-            assert journal._store.messages == 2
+            assert journal._files.store.messages == 2
     assert told(logs) == ["journal_unwritable", "journal_writable"]
 
 
@@ -284,16 +284,16 @@ async def test_a_sign_of_life_is_no_later_than_what_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed between two commits, the gap must begin before what was not in the first."""
-    monkeypatch.setattr(durable, "MOST_AT_ONCE", 10)
+    monkeypatch.setattr(committer, "MOST_AT_ONCE", 10)
     journal = journal_in(tmp_path)
     journal.open()
     await journal.append([status(n) for n in range(10)], START)
     await journal.append([status(n) for n in range(10, 15)], START)
     journal.heard(START + timedelta(seconds=1))
-    await journal._commit()
-    assert journal._store.state.heard_at is None
-    await journal._commit()
-    assert journal._store.state.heard_at == START + timedelta(seconds=1)
+    await journal._committer._commit()
+    assert journal._files.store.state.heard_at is None
+    await journal._committer._commit()
+    assert journal._files.store.state.heard_at == START + timedelta(seconds=1)
     await journal.close()
 
 
@@ -301,7 +301,7 @@ async def test_what_waits_for_the_disk_is_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Past the bound the oldest go, and a gap says how many when the disk is back."""
-    monkeypatch.setattr(durable, "MOST_WAITING", 100)
+    monkeypatch.setattr(committer, "MOST_WAITING", 100)
     journal = journal_in(tmp_path)
     journal.open()
     for n in range(150):
@@ -416,7 +416,7 @@ async def test_a_stop_waits_for_no_room(tmp_path: Path) -> None:
     async with running(journal):
         hearing = asyncio.create_task(journal.append([status(n) for n in range(9_000)], START))
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while not journal._room._is_full:  # noqa: ASYNC110 - that is what is waited for
+            while not journal._committer._room._is_full:  # noqa: ASYNC110 - that is what is waited for
                 await asyncio.sleep(0.01)
         blocked = asyncio.create_task(journal.append([status(0)], START))
         await asyncio.sleep(0.05)
@@ -442,7 +442,7 @@ def states(count_of_them: int) -> dict[str, bytes | None]:
 
 async def test_states_cost_no_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many come at once, what waits to be published is not dropped for them."""
-    monkeypatch.setattr(durable, "MOST_WAITING", 100)
+    monkeypatch.setattr(committer, "MOST_WAITING", 100)
     journal = journal_in(tmp_path)
     journal.open()
     await journal.append([status(n) for n in range(10)], START)
@@ -462,18 +462,18 @@ async def test_the_latest_state_is_what_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the disk fails, and where memory had to let events go meanwhile."""
-    monkeypatch.setattr(durable, "MOST_WAITING", 5)
+    monkeypatch.setattr(committer, "MOST_WAITING", 5)
     journal = journal_in(tmp_path)
     journal.open()
     await journal.append([status(1)], START, {"ana": b'{"n":1}'})
     with monkeypatch.context() as broken:
         broken.setattr(Store, "commit", _refuse)
         with pytest.raises(JournalUnwritable):
-            await journal._commit()
+            await journal._committer._commit()
         await journal.append([status(2)], START, {"ana": b'{"n":2}'})
         await journal.append([status(n) for n in range(10)], START)  # the second is shed
         with pytest.raises(JournalUnwritable):
-            await journal._commit()
+            await journal._committer._commit()
     await journal.close()
     again = journal_in(tmp_path)
     again.open()
@@ -489,14 +489,14 @@ async def test_what_happened_together_is_committed_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An event is never on the disk without the state that it led to."""
-    monkeypatch.setattr(durable, "MOST_AT_ONCE", 3)
+    monkeypatch.setattr(committer, "MOST_AT_ONCE", 3)
     journal = journal_in(tmp_path)
     journal.open()
     await journal.append([status(n) for n in range(10)], START, {"ana": b'{"after":"all"}'})
     await journal.append([status(10)], START, {"ana": b'{"later":true}'})
-    await journal._commit()
-    assert journal._store.messages == 10
-    assert journal._store.agents() == [("ana", b'{"after":"all"}')]
+    await journal._committer._commit()
+    assert journal._files.store.messages == 10
+    assert journal._files.store.agents() == [("ana", b'{"after":"all"}')]
     await journal.close()
 
 
@@ -544,7 +544,7 @@ async def test_few_messages_are_written_at_once(tmp_path: Path) -> None:
     async with running(journal_in(tmp_path, durability="process")) as journal:
         await asyncio.sleep(0.05)
         await journal.append([status(1)], START)
-        assert journal._store.state.sequence == 1
+        assert journal._files.store.state.sequence == 1
 
 
 async def test_a_journal_in_use_is_refused(tmp_path: Path) -> None:
