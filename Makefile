@@ -10,7 +10,7 @@ PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13 3.14,$(shell command -v python$
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test soak bench plots lint broker clean
+.PHONY: help demo test soak bench plots lint broker browser clean
 
 help: ## say what there is
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -18,7 +18,7 @@ help: ## say what there is
 demo: $(READY) broker ## calls flow from a simulated Tactium through RabbitMQ; commands flow back
 	@$(BIN)/tactium-bridge demo
 
-test: lint broker ## every check and every test
+test: lint broker browser ## every check and every test
 	@$(BIN)/pytest
 
 soak: $(READY) broker ## the faults at their full length, with a table; about half an hour
@@ -39,6 +39,9 @@ lint: $(READY) ## style, types and the architecture
 
 broker: $(READY)
 	@$(BIN)/python -m bridge.sandbox.install
+
+browser: $(READY)
+	@$(BIN)/python -m tests.browser.install
 
 clean: ## forget what was set up
 	rm -rf $(VENV) dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -31,10 +31,16 @@ from bridge.journal.durable import DurableJournal
 from bridge.journal.files import Files
 from bridge.links.tcp import TcpLink
 from bridge.messages.envelope import Envelope
+from bridge.observe.http import Face
+from bridge.observe.systemd import Systemd
+from bridge.observe.watch import Watch
 from bridge.settings import Settings
 from bridge.wire.grammar import reread
 
 log = structlog.get_logger(__name__)
+
+FACE_SECONDS = 1.0
+"""For the HTTP face to close."""
 
 SWITCH_SECONDS = 0.0005
 """How long the journal's thread may have to wait for its turn, several times a commit."""
@@ -45,7 +51,34 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def compose(settings: Settings) -> Bridge:
+class Program:
+    """A bridge and its faces: HTTP, and systemd where that is there."""
+
+    def __init__(self, bridge: Bridge, watch: Watch, face: Face, systemd: Systemd) -> None:
+        self._bridge = bridge
+        self.watch = watch
+        self.face = face
+        self._systemd = systemd
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Work until `stopping` is set; returns within 10 s of that.
+
+        Raises `JournalError` where the journal cannot be opened.
+        """
+        faces = [
+            asyncio.create_task(self.face.run()),
+            asyncio.create_task(self._systemd.run(lambda: str(self.watch.status))),
+        ]
+        try:
+            await self._bridge.run(stopping)
+        finally:
+            self._systemd.stopping()
+            for task in faces:
+                task.cancel()
+            await asyncio.wait(faces, timeout=FACE_SECONDS)
+
+
+def compose(settings: Settings) -> Program:
     """Build a bridge from its settings; nothing is connected yet."""
 
     def envelope_of(journal_id: str) -> Envelope:
@@ -56,14 +89,21 @@ def compose(settings: Settings) -> Bridge:
     remember_seconds = max(commands.remember_seconds, commands.ttl_seconds)
     memory = Memory(timedelta(seconds=remember_seconds), commands.remember_most)
     files = Files(settings.journal, memory, envelope_of=envelope_of, new_id=ulid_now, clock=now)
-    journal = DurableJournal(settings.journal, files, now)
-    link = TcpLink(settings.link, now)
     calls = Calls(
         ulid_now,
         reread,
         expect_seconds=commands.make_call_arrival_seconds,
         forget_after=timedelta(seconds=settings.agents.forget_after_seconds),
     )
+    watch = Watch(
+        site=settings.site,
+        mask=settings.log.mask,
+        max_bytes=settings.journal.max_bytes,
+        agents=calls,
+        clock=now,
+    )
+    journal = DurableJournal(settings.journal, files, now, watch)
+    link = TcpLink(settings.link, now, watch)
     topology = Topology(settings.amqp, commands.ttl_seconds)
     dispatcher = Dispatcher(
         runner=Runner(link=link, command_log=journal, settings=commands, clock=now, calls=calls),
@@ -75,12 +115,12 @@ def compose(settings: Settings) -> Bridge:
         clock=now,
         calls=calls,
     )
-    health = Health(publisher.CONNECTION, consumer.CONNECTION)
-    outbox = Outbox(topology.dead)
-    return Bridge(
+    health = Health(watch, publisher.CONNECTION, consumer.CONNECTION)
+    outbox = Outbox(topology.dead, watch)
+    bridge = Bridge(
         link=link,
         journal=journal,
-        publisher=Publisher(settings.amqp, topology, outbox, health),
+        publisher=Publisher(settings.amqp, topology, outbox, health, watch),
         inbox=Consumer(
             settings.amqp,
             topology,
@@ -94,11 +134,12 @@ def compose(settings: Settings) -> Bridge:
         resync=Resync(calls, dispatcher.ask, settings.agents, now),
         clock=now,
     )
+    return Program(bridge, watch, Face(settings.http, watch, journal, now), Systemd())
 
 
 async def run(settings: Settings) -> None:
     """Run one bridge until SIGTERM or SIGINT, then end it in order."""
-    bridge = compose(settings)
+    program = compose(settings)
     # An event leaves nothing behind that only the collector could free, and each of
     # its runs looks at all agents: seldom is enough.
     gc.freeze()
@@ -106,7 +147,7 @@ async def run(settings: Settings) -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
     with stopped_by_signals() as stopping:
         log.info("started", site=settings.site, prefix=settings.amqp.prefix)
-        await bridge.run(stopping)
+        await program.run(stopping)
         log.info("stopped")
 
 

@@ -16,14 +16,22 @@ from typing import Any, Literal
 import click
 
 from bridge import app, demo, loop
+from bridge.check import Verdict, check
 from bridge.errors import BridgeError, JournalBusy, SettingsError
 from bridge.observe import logs
-from bridge.settings import CONFIG_VARIABLE, LogSettings, load
+from bridge.settings import CONFIG_VARIABLE, LogSettings, Settings, load, secrets_of
 from bridge.simulator import DEFAULT_PORT, Answers, Faults, SimulatorOptions, simulate
 
 DEMO_SECONDS = 20.0
 """How long the demo lasts off a terminal, where nobody presses Ctrl-C."""
 
+_CONFIG = click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar=CONFIG_VARIABLE,
+    show_envvar=True,
+    help="A TOML file with settings; the environment comes before it.",
+)
 _REPLIES = click.Choice(["silence", "error"])
 _SHARE = click.FloatRange(0, 1)
 _SECONDS = click.FloatRange(min=0)
@@ -57,24 +65,45 @@ def cli() -> None:
 
 
 @cli.command("run")
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    envvar=CONFIG_VARIABLE,
-    show_envvar=True,
-    help="A TOML file with settings; the environment comes before it.",
-)
+@_CONFIG
 def run_command(config: Path | None) -> None:
     """Run the bridge until SIGTERM or SIGINT.
 
     Settings come from the environment (BRIDGE_LINK__HOST, BRIDGE_AMQP__URL, …),
     a .env file, a TOML file and a directory of secrets: see the README.
     """
+    settings = _settings(config)
+    logs.configure(settings.log, secrets_of(settings))
+    loop.run(app.run(settings))
+
+
+def _settings(config: Path | None) -> Settings:
     if config is not None:
         os.environ[CONFIG_VARIABLE] = str(config)
-    settings = load()
-    logs.configure(settings.log)
-    loop.run(app.run(settings))
+    return load()
+
+
+@cli.command("check")
+@_CONFIG
+@click.option("--register", is_flag=True, help="Register with Tactium, where no bridge runs yet.")
+def check_command(config: Path | None, *, register: bool) -> None:
+    """Say whether a bridge could run here, and what to do where not.
+
+    Looks at the settings, Tactium, the broker and the rights there, the journal
+    and the clock; changes nothing. Exits 0 where a bridge could run or does.
+    """
+    settings = _settings(config)
+    if not asyncio.run(_print_check(settings, register=register)):
+        sys.exit(1)
+
+
+async def _print_check(settings: Settings, *, register: bool) -> bool:
+    could_run = True
+    clean = logs.Cleaner(secrets_of(settings))
+    async for line in check(settings, register=register):
+        click.echo(clean.text(str(line)))
+        could_run = could_run and line.verdict is not Verdict.FAILED
+    return could_run
 
 
 @cli.command("demo")

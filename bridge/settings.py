@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 from tomllib import TOMLDecodeError
-from typing import Annotated, Literal, TypeGuard
+from typing import Annotated, Literal, TypeGuard, get_args
 from zoneinfo import ZoneInfo, available_timezones
 
 from dotenv import dotenv_values
@@ -82,6 +82,14 @@ def _timezone(name: str) -> str:
     if name not in available_timezones():
         raise ValueError("must be the name of a time zone, such as America/Fortaleza")
     return name
+
+
+def _token(secret: SecretStr | None) -> SecretStr | None:
+    if secret is not None and not re.fullmatch(
+        r"[A-Za-z0-9._~+/=-]{16,512}", secret.get_secret_value()
+    ):
+        raise ValueError("must be 16 to 512 letters, digits or any of - . _ ~ + / =")
+    return secret
 
 
 class Slice(BaseModel):
@@ -181,6 +189,14 @@ class JournalSettings(Slice):
     when_full: Literal["drop_oldest", "pause_reading"] = "drop_oldest"
 
 
+class HttpSettings(Slice):
+    """Where the page, the metrics and the health checks are, and the token that opens them."""
+
+    host: Annotated[str, AfterValidator(_host)] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8025
+    token: Annotated[SecretStr | None, AfterValidator(_token)] = None
+
+
 class EventsSettings(Slice):
     """How events are written."""
 
@@ -204,8 +220,19 @@ class Settings(Slice):
     commands: CommandsSettings = CommandsSettings()
     agents: AgentsSettings = AgentsSettings()
     journal: JournalSettings = JournalSettings()
+    http: HttpSettings = HttpSettings()
     events: EventsSettings = EventsSettings()
     log: LogSettings = LogSettings()
+
+
+def secrets_of(settings: Settings) -> list[str]:
+    """Return what must never be shown: as it is written in the settings, and as it is meant."""
+    url = settings.amqp.url.get_secret_value()
+    password = URL(url).password
+    written = url.partition("://")[2].rpartition("@")[0].partition(":")[2]
+    token = settings.http.token
+    found = [password, written, token.get_secret_value() if token else None]
+    return [each for each in found if each and each != "guest"]  # which is everybody's
 
 
 class _Nothing(BaseModel):
@@ -336,7 +363,9 @@ def _explain(detail: ErrorDetails) -> str:
     if detail["type"] == "extra_forbidden":
         return _unknown(name, owner)
     field = owner.model_fields.get(path[-1])
-    hidden = field is not None and (field.annotation is SecretStr or _is_section(field.annotation))
+    annotation = field.annotation if field is not None else None
+    is_secret = SecretStr in (annotation, *get_args(annotation))
+    hidden = is_secret or _is_section(annotation)
     was = "what it holds (not shown)" if hidden else repr(detail["input"])
     may_be = detail["msg"].removeprefix("Value error, ").replace("Input should", "it should")
     return f"{name}: {was} will not do: {may_be}"

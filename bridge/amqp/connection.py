@@ -26,6 +26,7 @@ from aiormq.exceptions import (
 from yarl import URL
 
 from bridge.backoff import delays
+from bridge.core.ports import Observer
 from bridge.errors import BrokerDown, BrokerError, BrokerRefused, TopologyConflict
 from bridge.settings import AmqpSettings
 
@@ -56,7 +57,8 @@ class Health:
     the connections that one dead broker takes away.
     """
 
-    def __init__(self, *names: str) -> None:
+    def __init__(self, observer: Observer, *names: str) -> None:
+        self._observer = observer
         self._missing = set(names)
         self._troubles: set[type[BrokerError]] = set()
 
@@ -66,10 +68,12 @@ class Health:
         if not self._missing:
             self._troubles.clear()
             log.info("broker_up")
+            self._observer.changed("broker", ok=True, reason="connected")
 
     def fails(self, name: str, error: BrokerError) -> None:
         """Note that a connection is lost, or could not be made."""
         self._missing.add(name)
+        self._observer.changed("broker", ok=False, reason=str(error))
         if type(error) not in self._troubles:
             self._troubles.add(type(error))
             report = log.warning if isinstance(error, BrokerDown) else log.error
@@ -115,7 +119,7 @@ async def _connect_and_use(
         await connection.connect(timeout=settings.connect_timeout_seconds)
     except Exception as error:  # whoever answers there need not speak AMQP
         await _close(connection)  # or it would close itself, at no time that anyone chose
-        raise _translated(error) from error
+        raise translated(error) from error
     lost: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
 
     def on_close(_connection: object, error: BaseException | None) -> None:
@@ -158,7 +162,7 @@ def _raise_why(using: asyncio.Task[None], lost: asyncio.Future[BaseException | N
     if cause is not None and not isinstance(cause, FOREIGN):
         log.error("broker_use_failed", exc_info=cause, todo="report this as a bug")
     reason = cause or (lost.result() if lost.done() else None)
-    raise _translated(reason) from reason
+    raise translated(reason) from reason
 
 
 async def _close(connection: AbstractConnection) -> None:
@@ -170,6 +174,7 @@ async def _close(connection: AbstractConnection) -> None:
         log.debug("broker_close_failed", reason=str(error))
 
 
-def _translated(error: BaseException | None) -> BrokerError:
+def translated(error: BaseException | None) -> BrokerError:
+    """Return what the library raised, in the bridge's own terms."""
     words = str(error) or type(error).__name__ if error else "the connection was lost"
     return BrokerRefused(words) if isinstance(error, _REFUSALS) else BrokerDown(words)

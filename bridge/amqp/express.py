@@ -14,6 +14,9 @@ from aiormq import Channel
 from aiormq.abc import ChannelFrame
 from pamqp.commands import Basic
 
+BLOCKED_SECONDS = 0.05
+"""What is not ready at once is blocked: the library says it in no other way."""
+
 Confirmed = Callable[[int, bool, bool], None]
 """Is told a number, whether all up to it are meant, and whether they were taken."""
 
@@ -51,6 +54,15 @@ class Express:
         """Whether something can be written without waiting."""
         is_waited_for = self._turn.locked() or self._channel.write_queue.full()
         return not (self._channel.is_closed or is_waited_for)
+
+    async def is_blocked(self) -> bool:
+        """Return whether the broker takes nothing for now, for want of memory or disk."""
+        try:
+            async with asyncio.timeout(BLOCKED_SECONDS):
+                await self._channel.connection.ready()
+        except TimeoutError:
+            return True
+        return False
 
     def send_now(self, payload: bytes, count: int) -> None:
         """Write `count` messages, which must be few, where it `is_free`."""

@@ -20,6 +20,7 @@ from ulid_transform import ulid_now
 from bridge.amqp.connection import FOREIGN
 from bridge.amqp.properties import writable
 from bridge.core.policy import DIRECT_REPLY_TO
+from bridge.core.ports import Observer
 from bridge.errors import BrokerDown, NeverConfirmed, Unconfirmed
 from bridge.messages.envelope import APP_ID
 from bridge.messages.replies import SealedReply
@@ -40,8 +41,9 @@ class Outbox:
     What failed once is sent `alone`: whatever goes wrong then is its own fault.
     """
 
-    def __init__(self, dead_exchange: str) -> None:
+    def __init__(self, dead_exchange: str, observer: Observer) -> None:
         self._dead_exchange = dead_exchange
+        self._observer = observer
         self._channel: AbstractChannel | None = None
         self._under_way = 0
         self._want_alone = 0
@@ -86,6 +88,7 @@ class Outbox:
             async with self._turn(alone=alone):
                 await self._send("", reply_to, reply.body, properties, mandatory=mandatory)
         except PublishError:
+            self._observer.returned()
             log.warning("reply_unroutable", command_id=reply.id, todo="its queue is gone")
         except DeliveryError:
             log.warning("reply_refused", command_id=reply.id, todo="its queue is full")

@@ -18,7 +18,7 @@ from bridge.amqp.outbox import Outbox
 from bridge.amqp.topology import Topology
 from bridge.amqp.window import Window
 from bridge.backoff import delays
-from bridge.core.ports import Journal
+from bridge.core.ports import Journal, Observer
 from bridge.errors import BrokerDown
 from bridge.messages.envelope import Sealed
 from bridge.settings import AmqpSettings
@@ -39,12 +39,19 @@ class Publisher:
     """Owns the publishing connection; the `outbox` shares it."""
 
     def __init__(
-        self, settings: AmqpSettings, topology: Topology, outbox: Outbox, health: Health
+        self,
+        settings: AmqpSettings,
+        topology: Topology,
+        outbox: Outbox,
+        health: Health,
+        observer: Observer,
     ) -> None:
         self._settings = settings
         self._health = health
         self._topology = topology
         self._outbox = outbox
+        self._observer = observer
+        self._sent = 0  # the highest number that any connection took
 
     async def run(self, journal: Journal) -> None:
         """Publish and settle, over as many connections as it takes, until cancelled."""
@@ -64,8 +71,9 @@ class Publisher:
         events = cast("Channel", await channel.get_underlay_channel())
         replies = await (await connection.channel(on_return_raises=True)).get_underlay_channel()
         self._outbox.attach(replies)
-        flow = _Flow(events, journal, self._topology, self._settings.confirm_timeout_seconds)
+        flow = _Flow(events, journal, self._topology, self._settings, self._observer)
         on_ready()
+        self._observer.repeated(max(0, self._sent - journal.settled))
         journal.hand_to(flow.take)
         working = {asyncio.create_task(work) for work in (flow.send(), flow.watch())}
         try:
@@ -77,7 +85,8 @@ class Publisher:
         finally:
             self._outbox.attach(None)
             journal.hand_to(None)
-            flow.end()
+            self._sent = flow.end()
+            self._observer.blocked(is_blocked=False)
             for task in working:
                 task.cancel()
             await asyncio.wait(working)
@@ -91,12 +100,18 @@ class _Flow:
     """What one connection carries: messages out, confirms in, the journal settled by them."""
 
     def __init__(
-        self, channel: Channel, journal: Journal, topology: Topology, confirm_seconds: float
+        self,
+        channel: Channel,
+        journal: Journal,
+        topology: Topology,
+        settings: AmqpSettings,
+        observer: Observer,
     ) -> None:
         self._express = Express(channel, self._on_confirm)
         self._journal = journal
         self._exchanges = topology.exchanges
-        self._confirm_seconds = confirm_seconds
+        self._confirm_seconds = settings.confirm_timeout_seconds
+        self._observer = observer
         self._window = Window(journal.settled)
         self._room = asyncio.Event()
         self._is_waiting = False  # for the journal
@@ -131,18 +146,24 @@ class _Flow:
     async def watch(self) -> None:
         """Raise `BrokerDown` where a message is not confirmed in time."""
         loop = asyncio.get_running_loop()
+        was_blocked = False
         while True:
             await asyncio.sleep(WATCH_SECONDS)
+            is_blocked = await self._express.is_blocked()
+            if is_blocked != was_blocked:
+                self._observer.blocked(is_blocked=is_blocked)
+            was_blocked = is_blocked
             since = self._window.waiting_since
             if since is not None and loop.time() - since > self._confirm_seconds:
                 raise BrokerDown(f"not confirmed within {self._confirm_seconds:g} s")
 
-    def end(self) -> None:
-        """Send nothing again any more."""
+    def end(self) -> int:
+        """Send nothing again any more; return the highest number that was sent."""
         if self._timer is not None:
             self._timer.cancel()
         if self._resending is not None:
             self._resending.cancel()
+        return self._window.last
 
     async def _put(self, batch: Sequence[Sealed]) -> None:
         """Put messages on the wire, in order."""
@@ -176,11 +197,17 @@ class _Flow:
         its publisher. It is sent again a few times for that queue's sake and no
         more: one subscriber must not keep events from all others.
         """
+        loop = asyncio.get_running_loop()
+        in_flight, since = self._window.in_flight, self._window.waiting_since
         refused = self._window.confirm(number, multiple=multiple, taken=taken)
+        if taken and since is not None:
+            count = in_flight - self._window.in_flight
+            self._observer.confirmed(count, loop.time() - since)
         given_up = [message for message, tries in refused if tries >= MOST_TRIES]
         for message in given_up:
             self._window.give_up(message)
         if given_up:
+            self._observer.refused(len(given_up))
             log.error(
                 "events_refused",
                 count=len(given_up),
@@ -189,7 +216,6 @@ class _Flow:
             )
         self._again += [message for message, tries in refused if tries < MOST_TRIES]
         if self._again and self._timer is None:
-            loop = asyncio.get_running_loop()
             self._timer = loop.call_later(next(self._waits), self._send_again)
         self._journal.settle(self._window.settled)
         self._room.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractQueue, ExchangeType
@@ -24,13 +25,62 @@ DEAD_FOR_MILLISECONDS = 7 * 24 * 3600 * 1000
 MOST_UNANSWERED = 100_000
 
 
+_AT_LEAST_ONCE = {
+    "x-delivery-limit": DELIVERY_LIMIT,
+    "x-dead-letter-strategy": "at-least-once",
+    "x-overflow": "reject-publish",  # the strategy above asks for it
+}
+"""Quorum queues alone know these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """An exchange of ours. They have no arguments: who uses one may come first and declare it."""
+
+    name: str
+    kind: ExchangeType
+
+    async def find(self, channel: AbstractChannel) -> int:
+        """Raise what the library does where it is not there; nobody consumes of an exchange."""
+        await channel.declare_exchange(self.name, passive=True)
+        return 0
+
+    async def declare(self, channel: AbstractChannel) -> None:
+        """Make sure that it is there. Raises `TopologyConflict` where it is of another type."""
+        try:
+            await channel.declare_exchange(self.name, self.kind, durable=True)
+        except ChannelPreconditionFailed as error:
+            raise _conflict("exchange", self.name, error) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A queue of ours."""
+
+    name: str
+    arguments: dict[str, Any]
+
+    async def find(self, channel: AbstractChannel) -> int:
+        """Raise what the library does where it is not there; return how many consume of it."""
+        found = await channel.declare_queue(self.name, passive=True)
+        return found.declaration_result.consumer_count or 0
+
+    async def declare(self, channel: AbstractChannel) -> AbstractQueue:
+        """Make sure that it is there.
+
+        Raises `TopologyConflict` where it is there with other arguments.
+        """
+        try:
+            return await channel.declare_queue(self.name, durable=True, arguments=self.arguments)
+        except ChannelPreconditionFailed as error:
+            raise _conflict("queue", self.name, error) from error
+
+
 class Topology:
     """The names under one prefix, and how to make sure that they are there."""
 
     def __init__(self, settings: AmqpSettings, command_ttl_seconds: float) -> None:
         prefix = settings.prefix
-        self._quorum = settings.queue_type == "quorum"
-        self._ttl_milliseconds = round(command_ttl_seconds * 1000)
         self.exchanges: dict[Stream, str] = {
             "events": f"{prefix}.events",
             "bridge": f"{prefix}.bridge",
@@ -38,94 +88,77 @@ class Topology:
         self.commands = f"{prefix}.commands"
         self.given_up = f"{prefix}.commands.dead"
         self.dead = f"{prefix}.dead"
+        self._topics = [Exchange(name, ExchangeType.TOPIC) for name in self.exchanges.values()]
+        self._commands_topic = Exchange(self.commands, ExchangeType.TOPIC)
+        self._dead_fanout = Exchange(self.dead, ExchangeType.FANOUT)
+        kind = {"x-queue-type": "quorum"} if settings.queue_type == "quorum" else {}
+        self._dead_queue = Queue(
+            self.dead,
+            {
+                "x-max-length": MOST_DEAD,
+                "x-max-length-bytes": MOST_DEAD_BYTES,
+                "x-message-ttl": DEAD_FOR_MILLISECONDS,
+                **kind,
+            },
+        )
+        self._given_up_queue = Queue(
+            self.given_up,
+            {"x-dead-letter-exchange": self.dead, "x-max-length": MOST_UNANSWERED, **kind},
+        )
+        self._commands_queue = Queue(
+            self.commands,
+            {
+                "x-dead-letter-exchange": "",
+                "x-dead-letter-routing-key": self.given_up,
+                "x-message-ttl": round(command_ttl_seconds * 1000),
+                **kind,
+                **(_AT_LEAST_ONCE if kind else {}),
+            },
+        )
 
     @property
     def own_queues(self) -> frozenset[str]:
         """The bridge's own queues, which nobody's reply may reach."""
         return frozenset((self.commands, self.given_up, self.dead))
 
-    async def declare_exchanges(self, channel: AbstractChannel) -> None:
-        """Declare what events go to. They have no arguments: a subscriber may come first.
+    @property
+    def items(self) -> list[Exchange | Queue]:
+        """Everything that the bridge declares."""
+        exchanges = [*self._topics, self._commands_topic, self._dead_fanout]
+        return [*exchanges, self._dead_queue, self._given_up_queue, self._commands_queue]
 
-        Raises `TopologyConflict` where one exists with another type.
-        """
-        for name in self.exchanges.values():
-            await self._exchange(channel, name, ExchangeType.TOPIC)
+    async def declare_exchanges(self, channel: AbstractChannel) -> None:
+        """Declare what events go to. Raises `TopologyConflict`."""
+        for exchange in self._topics:
+            await exchange.declare(channel)
 
     async def has_commands(self, connection: AbstractConnection) -> bool:
         """Return whether the queue of commands is there already."""
         channel = await connection.channel()
         try:
-            await channel.declare_queue(self.commands, passive=True)
+            await self._commands_queue.find(channel)
         except ChannelNotFoundEntity:
             return False
         await channel.close()
         return True
 
     async def declare_dead(self, channel: AbstractChannel) -> None:
-        """Declare where commands are kept that were not run.
-
-        Raises `TopologyConflict` where it exists with other arguments.
-        """
-        await self._exchange(channel, self.dead, ExchangeType.FANOUT)
-        dead = await self._queue(
-            channel,
-            self.dead,
-            {
-                "x-max-length": MOST_DEAD,
-                "x-max-length-bytes": MOST_DEAD_BYTES,
-                "x-message-ttl": DEAD_FOR_MILLISECONDS,
-            },
-        )
+        """Declare where commands are kept that were not run. Raises `TopologyConflict`."""
+        await self._dead_fanout.declare(channel)
+        dead = await self._dead_queue.declare(channel)
         await dead.bind(self.dead)
 
     async def declare_queues(self, channel: AbstractChannel) -> tuple[AbstractQueue, AbstractQueue]:
         """Declare where commands come from; return that queue and the one of those given up.
 
-        Raises `TopologyConflict` where one exists with other arguments.
+        Raises `TopologyConflict`.
         """
-        await self._exchange(channel, self.commands, ExchangeType.TOPIC)
+        await self._commands_topic.declare(channel)
         await self.declare_dead(channel)
-        given_up = await self._queue(
-            channel,
-            self.given_up,
-            {"x-dead-letter-exchange": self.dead, "x-max-length": MOST_UNANSWERED},
-        )
-        commands = await self._queue(
-            channel,
-            self.commands,
-            {
-                "x-dead-letter-exchange": "",
-                "x-dead-letter-routing-key": self.given_up,
-                "x-message-ttl": self._ttl_milliseconds,
-            }
-            | (
-                {
-                    "x-delivery-limit": DELIVERY_LIMIT,
-                    "x-dead-letter-strategy": "at-least-once",
-                    "x-overflow": "reject-publish",  # the strategy above asks for it
-                }
-                if self._quorum
-                else {}
-            ),
-        )
+        given_up = await self._given_up_queue.declare(channel)
+        commands = await self._commands_queue.declare(channel)
         await commands.bind(self.commands, routing_key="#")
         return commands, given_up
-
-    async def _exchange(self, channel: AbstractChannel, name: str, kind: ExchangeType) -> None:
-        try:
-            await channel.declare_exchange(name, kind, durable=True)
-        except ChannelPreconditionFailed as error:
-            raise _conflict("exchange", name, error) from error
-
-    async def _queue(
-        self, channel: AbstractChannel, name: str, arguments: dict[str, Any]
-    ) -> AbstractQueue:
-        kind = {"x-queue-type": "quorum"} if self._quorum else {}
-        try:
-            return await channel.declare_queue(name, durable=True, arguments=arguments | kind)
-        except ChannelPreconditionFailed as error:
-            raise _conflict("queue", name, error) from error
 
 
 def _conflict(what: str, name: str, error: ChannelPreconditionFailed) -> TopologyConflict:

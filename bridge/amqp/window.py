@@ -43,6 +43,11 @@ class Window:
         return min(lowest, *self._tries) - 1 if self._tries else lowest - 1
 
     @property
+    def in_flight(self) -> int:
+        """How many were sent of which nobody knows yet."""
+        return len(self._sent)
+
+    @property
     def room(self) -> int:
         """How many more messages may be sent."""
         count = len(self._sent) + len(self._tries)

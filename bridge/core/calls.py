@@ -11,7 +11,7 @@ agents fit in a hundred megabytes, and what it says can be read again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -199,6 +199,19 @@ class Calls:
             if known is not None and known.heard_at is not None:
                 yield self._snapshot(name, known)
 
+    def names(self) -> Collection[str]:
+        """Return the names of all agents."""
+        return self._agents.keys()
+
+    def maybe_tile(self, agent: str) -> dict[str, Any] | None:
+        """Return what there is to see of an agent at a glance: of its call, the direction."""
+        known = self._agents.get(agent)
+        if known is None or known.heard_at is None:
+            return None
+        call = known.call
+        glance = {"direction": call.direction, "since": call.started_at} if call else None
+        return {**_state(agent, known), "call": glance}
+
     def to_ask(self) -> list[tuple[str, str]]:
         """Return the agents whose state may have changed unheard, those in a call first.
 
@@ -273,16 +286,7 @@ class Calls:
         return all(getattr(before, name) == getattr(event, name) for name in _SAID_BY_TACTIUM)
 
     def _snapshot(self, name: str, agent: Agent) -> dict[str, Any]:
-        status: StatusName | None = None
-        if agent.code is not None:
-            status = STATUS_NAMES.get(agent.code, "unknown")
-        return {
-            "agent": name,
-            "code": agent.code,
-            "status": status,
-            "since": timestamp(agent.since_moment) if agent.since_moment else None,
-            "call": self._data_of(agent.call) if agent.call else None,
-        }
+        return {**_state(name, agent), "call": self._data_of(agent.call) if agent.call else None}
 
     def _data_of(self, call: Call) -> Heard:
         """Return the data of a call's arrival, once more."""
@@ -290,6 +294,15 @@ class Calls:
         if isinstance(data, CallStarted):
             data.call_id, data.context = call.id, call.context
         return data
+
+
+def _state(name: str, agent: Agent) -> dict[str, Any]:
+    """Return an agent's status, and since when it is that."""
+    status: StatusName | None = None
+    if agent.code is not None:
+        status = STATUS_NAMES.get(agent.code, "unknown")
+    since = timestamp(agent.since_moment) if agent.since_moment else None
+    return {"agent": name, "code": agent.code, "status": status, "since": since}
 
 
 def _ended(agent: Agent, event: CallEnded, at: datetime) -> CallEnded:

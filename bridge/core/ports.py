@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Protocol
+from typing import Literal, Protocol
 
 from bridge.messages.commands import WireCommand
 from bridge.messages.envelope import Occurrence, Sealed
@@ -21,6 +21,41 @@ Clock = Callable[[], datetime]
 
 Take = Callable[[Sequence[Sealed]], bool]
 """Is offered messages in their order; returns whether it took them."""
+
+
+Part = Literal["link", "broker", "journal"]
+"""What must be well for a bridge to be ready."""
+
+
+class Observer(Protocol):
+    """Who is told what happens, so that people see it. It holds nobody up, and never fails."""
+
+    def changed(self, part: Part, *, ok: bool, reason: str) -> None:
+        """Hear that a part is well, or is not; told again, it is so for another reason."""
+
+    def blocked(self, *, is_blocked: bool) -> None:
+        """Hear that the broker takes nothing, for an alarm of its memory or disk, or does again."""
+
+    def committed(self, messages: Sequence[Sealed], agents: Collection[str]) -> None:
+        """Hear what is in the journal now, and of which agents the state has changed."""
+
+    def shed(self, what: Occurrence) -> None:
+        """Hear what had to make way before it had a number, as the disk takes nothing."""
+
+    def dropped(self, count: int) -> None:
+        """Hear how many that were in the journal had to make way, or were lost with its file."""
+
+    def confirmed(self, count: int, seconds: float) -> None:
+        """Hear how many the broker confirmed, the first of them so long after it was sent."""
+
+    def refused(self, count: int) -> None:
+        """Hear how many were given up that a queue which is full refused, for that queue's sake."""
+
+    def repeated(self, count: int) -> None:
+        """Hear how many are sent once more, of which the broker may have had some already."""
+
+    def returned(self) -> None:
+        """Hear that a reply came back: its queue is gone."""
 
 
 class Ear(Protocol):
@@ -61,6 +96,14 @@ class Link(Protocol):
 
     def distrust(self, reason: str) -> None:
         """Give up the present connection, which is not what it seems, and make another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How much the journal holds that the broker has not confirmed, and its bytes on the disk."""
+
+    messages: int
+    bytes: int
 
 
 class Journal(Protocol):

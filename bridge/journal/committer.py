@@ -17,6 +17,7 @@ from functools import partial
 from itertools import count
 
 from bridge.backoff import delays
+from bridge.core.ports import Depth, Observer
 from bridge.errors import JournalCorrupt, JournalUnwritable
 from bridge.journal.files import Files
 from bridge.journal.room import Room
@@ -52,16 +53,18 @@ class Committer:
         settings: JournalSettings,
         files: Files,
         clock: Callable[[], datetime],
+        observer: Observer,
         offer: Callable[[Sequence[Sealed]], None],
     ) -> None:
         self._settings = settings
         self._files = files
         self._clock = clock
+        self._observer = observer
         self._offer = offer
         self._writer = Writer()
         self._waiting = Waiting()
         self._batch: list[Entry] = []
-        self._room = Room(settings)
+        self._room = Room(settings, observer)
         self.heard_at: datetime | None = None
         self.settled = 0
         self._shed: Dropped | None = None
@@ -85,6 +88,14 @@ class Committer:
     def forgot_at(self) -> datetime | None:
         """Up to when commands may have been begun that are not remembered any more."""
         return None if self._forgets_nothing else self._store.state.forgot_at
+
+    @property
+    def depth(self) -> Depth:
+        """How much the broker has not confirmed: in the file, and on its way there."""
+        store = self._store
+        inside = store.state.sequence - max(store.first - 1, self.settled)
+        outside = sum(len(entry.what) for entry in self._batch) + self._waiting.messages
+        return Depth(inside + outside, store.bytes)
 
     @property
     def is_quick(self) -> bool:
@@ -116,7 +127,11 @@ class Committer:
         else:
             self._commit_aside()
         while self._waiting.weight > MOST_WAITING:
-            self._shed = both(self._shed, self._waiting.shed())
+            lost = self._waiting.shed()
+            if lost is not None:
+                what, at = lost
+                self._shed = both(self._shed, Dropped(1, at, at))
+                self._observer.shed(what)
 
     async def written(self, entry: Entry) -> None:
         """Return once an entry is on the disk."""
@@ -225,7 +240,7 @@ class Committer:
             self._shed = both(shed, self._shed)
             self._work.set()
         else:
-            self._note_commit(news)
+            self._note_commit(news, state)
             self._note_empty()
 
     def _commit_aside(self) -> None:
@@ -240,7 +255,7 @@ class Committer:
             self._note_empty()
 
         self._aside = self._writer.begin(
-            self._committing(news, state), partial(self._note_commit, news)
+            self._committing(news, state), partial(self._note_commit, news, state)
         )
         self._aside.add_done_callback(end)
 
@@ -253,7 +268,7 @@ class Committer:
         news, state, shed = self._prepare()
         try:
             await self._writer.write(
-                self._committing(news, state), partial(self._note_commit, news)
+                self._committing(news, state), partial(self._note_commit, news, state)
             )
         except (JournalUnwritable, JournalCorrupt):
             self._shed = both(shed, self._shed)
@@ -305,8 +320,11 @@ class Committer:
                 settled = replace(known, first=max(known.first, self.settled + 1))
                 await self._writer.write(self._committing(News([]), settled), lambda: None)
 
-    def _note_commit(self, news: News) -> None:
-        """Let go of the batch, which is written, and hand it to who reads or waits for it."""
+    def _note_commit(self, news: News, intended: State) -> None:
+        """Let go of the batch, which is written, and hand it to who reads or waits for it.
+
+        `intended` is the state that it was to lead to, unless some had to make way.
+        """
         for entry in self._batch:
             if entry.written is not None and not entry.written.done():
                 entry.written.set_result(None)
@@ -314,6 +332,10 @@ class Committer:
         self._room.accepted(self._store)
         self._room.press(self._waiting.weight)
         self._offer(news.messages)
+        self._observer.committed(news.messages, news.agents)
+        made_way = _count(self._store.state.dropped) - _count(intended.dropped)
+        if made_way:
+            self._observer.dropped(made_way)
         if not self._store.is_tidy:
             self.commit_soon()  # to delete what is confirmed, unless more comes before
         if self._store.state.dropped is not None and self._room.is_there(self._store):
@@ -335,3 +357,8 @@ class Committer:
         count = old.state.sequence - max(old.first - 1, self.settled)
         lost = Dropped(count, old.state.heard_at or now, now) if count > 0 else None
         self._shed = both(both(old.state.dropped, lost), self._shed)
+        self._observer.dropped(_count(lost))
+
+
+def _count(dropped: Dropped | None) -> int:
+    return dropped.messages if dropped is not None else 0

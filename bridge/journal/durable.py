@@ -18,7 +18,7 @@ from contextlib import suppress
 from datetime import datetime
 from types import MappingProxyType
 
-from bridge.core.ports import Remembered, Take
+from bridge.core.ports import Depth, Observer, Remembered, Take
 from bridge.errors import JournalCorrupt
 from bridge.journal.commands import Begun, Ended
 from bridge.journal.committer import Committer
@@ -37,14 +37,19 @@ class DurableJournal:
     """Numbers, keeps and hands out messages: `open` it, `run` it, `close` it."""
 
     def __init__(
-        self, settings: JournalSettings, files: Files, clock: Callable[[], datetime]
+        self,
+        settings: JournalSettings,
+        files: Files,
+        clock: Callable[[], datetime],
+        observer: Observer,
     ) -> None:
         self._settings = settings
         self._files = files
         self._clock = clock
         self._agents: list[tuple[str, bytes]] = []
         self._outlet = Outlet(files, self._met_corrupt)
-        self._committer = Committer(settings, files, clock, self._outlet.offer)
+        self._observer = observer
+        self._committer = Committer(settings, files, clock, observer, self._outlet.offer)
 
     def __repr__(self) -> str:
         return f"<DurableJournal: {self._settings.path}, {self._committer}>"
@@ -64,6 +69,16 @@ class DurableJournal:
         """The highest sequence number of all that the broker has confirmed."""
         return self._committer.settled
 
+    @property
+    def depth(self) -> Depth:
+        """How much the broker has not confirmed."""
+        return self._committer.depth
+
+    async def maybe_oldest(self) -> datetime | None:
+        """Return when the oldest was read that the broker has not confirmed; None where none is."""
+        found = await self._outlet.maybe_one(self.settled) if self.depth.messages else None
+        return found.time if found is not None else None
+
     def open(self) -> None:
         """Open the file, or set a corrupt one aside and begin another.
 
@@ -72,6 +87,7 @@ class DurableJournal:
         """
         self._agents, last_written = self._files.open()
         self._committer.go_on(last_written)
+        self._observer.changed("journal", ok=True, reason="open")
 
     def heard(self, at: datetime) -> None:
         """Note a sign of life: Tactium could be heard `at` this moment."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import structlog
 
@@ -55,6 +56,19 @@ class Outlet:
             if found:
                 return found
             await self._committed.wait()
+
+    async def maybe_one(self, after: int) -> Sealed | None:
+        """Return the first committed message that follows number `after`, None where none does.
+
+        None as well where the file cannot be read just now, which `read` will say.
+        """
+        found = self._maybe_recent(after, 1)
+        if found is None:
+            loop = asyncio.get_running_loop()
+            with suppress(JournalCorrupt, JournalUnwritable):
+                read = self._files.reader.read
+                found = await loop.run_in_executor(self._thread, read, after, 1)
+        return found[0] if found else None
 
     async def recall(self, identity: bytes) -> Remembered | None:
         """Look a command up in the file. Raises `JournalError` where it cannot be read."""

@@ -7,6 +7,7 @@ import sys
 
 import structlog
 
+from bridge.core.ports import Observer
 from bridge.journal.store import Store
 from bridge.settings import JournalSettings
 
@@ -22,8 +23,9 @@ ROOM_AGAIN = 0.9
 class Room:
     """Lets who appends go on or wait, and says so once when the state of things changes."""
 
-    def __init__(self, settings: JournalSettings) -> None:
+    def __init__(self, settings: JournalSettings, observer: Observer) -> None:
         self._settings = settings
+        self._observer = observer
         self._pauses = settings.when_full == "pause_reading"
         self._is_full = False
         self._disk_refuses = False
@@ -61,12 +63,13 @@ class Room:
                 todo="make room on the disk; until then events wait in memory",
             )
         self._disk_refuses = True
+        self._observer.changed("journal", ok=False, reason=reason)
 
     def accepted(self, store: Store) -> None:
         """Note that the disk took what there was, and how full the file is by that."""
-        if self._disk_refuses:
+        did_refuse, self._disk_refuses = self._disk_refuses, False
+        if did_refuse:
             log.warning("journal_writable")
-        self._disk_refuses = False
         full = store.state.dropped is not None or store.bytes >= self._settings.max_bytes
         full = full or (self._is_full and not self.is_there(store))
         if full and not self._is_full:
@@ -79,6 +82,9 @@ class Room:
             )
         elif self._is_full and not full:
             log.warning("journal_has_room_again")
+        if did_refuse or full != self._is_full:
+            reason = "it is full, and the oldest make way" if full else "written"
+            self._observer.changed("journal", ok=not full, reason=reason)
         self._is_full = full
 
     def press(self, weight: int) -> None:

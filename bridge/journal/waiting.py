@@ -10,7 +10,6 @@ from datetime import datetime
 
 from bridge.errors import JournalUnwritable
 from bridge.journal.commands import Begun, Note
-from bridge.journal.store import Dropped
 from bridge.messages.envelope import Occurrence
 from bridge.messages.notices import FrameMalformed
 
@@ -59,6 +58,11 @@ class Waiting:
     def __bool__(self) -> bool:
         return bool(self._entries)
 
+    @property
+    def messages(self) -> int:
+        """How many are to be published of all that waits."""
+        return sum(len(entry.what) for entry in self._entries)
+
     def add(self, entry: Entry) -> None:
         """Add one: behind all others, or before them where it has no place in their order."""
         if isinstance(entry.note, Begun):
@@ -77,8 +81,8 @@ class Waiting:
                 batch.append(entry)
                 heavy += entry.weight
 
-    def shed(self) -> Dropped | None:
-        """Drop the oldest, and tell whoever waits for it; return what was lost by that.
+    def shed(self) -> tuple[Occurrence, datetime] | None:
+        """Drop the oldest, and tell whoever waits for it; return what was lost, and from when.
 
         The states of agents are not: they go on with what comes next.
         """
@@ -90,7 +94,7 @@ class Waiting:
         if not entry.what:
             self._entries.popleft()
             self._leave(entry)
-        return Dropped(1, entry.at, entry.at) if lost is not None else None
+        return (lost, entry.at) if lost is not None else None
 
     def _leave(self, entry: Entry) -> None:
         if entry.written is not None and not entry.written.done():

@@ -18,7 +18,7 @@ from pathlib import Path
 import structlog
 
 from bridge.backoff import delays
-from bridge.core.ports import Clock, Ear
+from bridge.core.ports import Clock, Ear, Observer
 from bridge.errors import InvalidCommand, LinkDown, LinkError, LinkSilent, SettingsError
 from bridge.messages.commands import GetStatus, WireCommand
 from bridge.messages.events import Heard
@@ -38,7 +38,7 @@ CLOSE_TIMEOUT_SECONDS = 1.0
 STABLE_SECONDS = 5.0
 """A link that lasted shorter goes on with the longer waits between tries."""
 
-_FORMS = {
+REGISTRATIONS = {
     "auto": (REGISTER_LOGON, REGISTER_STATUS),
     "logon": (REGISTER_LOGON,),
     "status": (REGISTER_STATUS,),
@@ -51,11 +51,12 @@ class TcpLink:
     Raises `SettingsError` where TLS is asked for and its CA file cannot be read.
     """
 
-    def __init__(self, settings: LinkSettings, clock: Clock) -> None:
+    def __init__(self, settings: LinkSettings, clock: Clock, observer: Observer) -> None:
         self._settings = settings
         self._clock = clock
+        self._observer = observer
         self._speller = Speller(settings.encoding, settings.zone)
-        self._tls = _tls_context(settings.tls_ca_file) if settings.tls else None
+        self._tls = tls_context(settings.tls_ca_file) if settings.tls else None
         self._peer = f"{settings.host}:{settings.port}"
         self._writer: asyncio.StreamWriter | None = None  # set while the link is up
         self._distrust: str | None = None
@@ -107,6 +108,7 @@ class TcpLink:
                 finally:
                     await _close(writer)
             except (OSError, LinkError) as error:
+                self._observer.changed("link", ok=False, reason=_words(error))
                 if not was_up and not explained:
                     log.warning(
                         "link_waiting",
@@ -139,7 +141,7 @@ class TcpLink:
         """Register, then hand over all that arrives; ends only by raising."""
         decoder = Decoder(self._settings.max_frame_bytes)
         self._distrust = None
-        forms = iter(_FORMS[self._settings.handshake])
+        forms = iter(REGISTRATIONS[self._settings.handshake])
         writer.write(next(forms))
         probing = False
         try:
@@ -177,6 +179,7 @@ class TcpLink:
         self._writer = writer
         self._up_at = time.monotonic()
         log.info("link_up", peer=self._peer, reason=reason)
+        self._observer.changed("link", ok=True, reason=reason)
         await ear.on_up(LinkUpNotice(TRANSPORT, self._peer, reason), self._clock())
 
     async def _come_down(self, error: BaseException, ear: Ear) -> bool:
@@ -243,7 +246,8 @@ def _words(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
+def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """Return how to speak TLS. Raises `SettingsError` where the CA file cannot be read."""
     try:
         return ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:

@@ -14,7 +14,7 @@ import re
 import unicodedata
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal, NoReturn
+from typing import Annotated, Any, ClassVar, Literal, NoReturn, get_args
 
 import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
@@ -210,6 +210,11 @@ WireCommand = (
 """The eleven that become a frame."""
 
 Command = WireCommand | GetAgents
+
+NAMES: frozenset[str] = frozenset(
+    each.model_fields["command"].default for each in get_args(Command)
+)
+"""What the commands are called."""
 
 _COMMAND: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="command")])
 

@@ -1,45 +1,57 @@
 """Log lines: one for each change of state, with a stable event name and fields.
 
 On a terminal they are for people, off it they are JSON. No line holds a phone
-number, a frame or a password: what is logged is chosen field by field, and a
-traceback never shows the values of variables.
+number, a frame or a password: what is logged is chosen field by field, messages go
+through `masking` first, and a traceback never shows the values of variables.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import time
+from collections.abc import Callable, Collection
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor, WrappedLogger
 
+from bridge.observe.masking import HIDDEN
 from bridge.settings import LogSettings
 
-_QUIET = ("aio_pika", "aiormq", "asyncio")
+_QUIET = ("aio_pika", "aiormq", "aiohttp", "asyncio")
 """The bridge says itself, once, what these would say at each try."""
 
+MOST_REPEATS = 10
+REPEAT_SECONDS = 60.0
+"""So many warnings of one name in such a time; the next one says how many were left out."""
 
-def configure(settings: LogSettings) -> None:
-    """Send all log lines to standard error, those of libraries too."""
+_LIMITED = ("warning", "error", "critical")
+
+
+def configure(settings: LogSettings, secrets: Collection[str] = ()) -> None:
+    """Send all log lines to standard error, those of libraries too; `secrets` never are in one."""
     as_json = settings.format == "json" or (settings.format is None and not sys.stderr.isatty())
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    renderers: list[Processor] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    renderer: Processor = (
+        structlog.processors.JSONRenderer()
         if as_json
-        else [
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-            )
-        ]
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                Cleaner(secrets),
+                renderer,
+            ],
         )
     )
     logging.basicConfig(handlers=[handler], level=settings.level.upper(), force=True)
@@ -49,9 +61,71 @@ def configure(settings: LogSettings) -> None:
         processors=[
             structlog.stdlib.filter_by_level,
             *shared,
+            Limiter(time.monotonic),
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+class Limiter:
+    """Lets a fault that repeats be said a few times a minute, and says how often it was not."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._said: dict[str, list[float]] = {}
+        self._left_out: dict[str, int] = {}
+
+    def __call__(self, _logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+        """Return the line, or raise `structlog.DropEvent`."""
+        if line["level"] not in _LIMITED:
+            return line
+        name, now = line["event"], self._clock()
+        said = [at for at in self._said.get(name, ()) if now - at < REPEAT_SECONDS]
+        self._said[name] = said
+        if len(said) >= MOST_REPEATS:
+            self._left_out[name] = self._left_out.get(name, 0) + 1
+            raise structlog.DropEvent
+        said.append(now)
+        left_out = self._left_out.pop(name, 0)
+        return {**line, "left_out": left_out} if left_out else line
+
+
+class Cleaner:
+    """Takes out of each text what could deceive who reads it, and what nobody may read."""
+
+    def __init__(self, secrets: Collection[str]) -> None:
+        self._secrets = sorted(filter(None, secrets), key=len, reverse=True)
+
+    def __call__(self, _logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+        """Return the line with every text in it cleaned."""
+        return {name: self._cleaned(value) for name, value in line.items()}
+
+    def _cleaned(self, value: object) -> object:
+        match value:
+            case str():
+                return self.text(value)
+            case dict():
+                return {self._cleaned(key): self._cleaned(each) for key, each in value.items()}
+            case list() | tuple() | set() | frozenset():
+                return [self._cleaned(each) for each in value]
+            case None | bool() | int() | float():
+                return value
+        return self.text(str(value))
+
+    def text(self, text: str) -> str:
+        """Return one text cleaned."""
+        for secret in self._secrets:
+            text = text.replace(secret, HIDDEN)
+        if text.isprintable():
+            return text
+        return "".join(
+            each if each.isprintable() or each == "\n" else _escaped(each) for each in text
+        )
+
+
+def _escaped(character: str) -> str:
+    """Return what moves a cursor or hides text as the letters that stand for it."""
+    return character.encode("unicode_escape").decode("ascii")

@@ -16,7 +16,7 @@ from aio_pika import connect
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 
 from bridge.sandbox import private_rabbitmq
-from bridge.settings import AmqpSettings, JournalSettings, LinkSettings, Settings
+from bridge.settings import AmqpSettings, HttpSettings, JournalSettings, LinkSettings, Settings
 from tests.bench.tactium import Tactium, maybe_age_seconds, open_tactium
 from tests.integration.program import environment_of, program, stopped
 from tests.integration.site import until
@@ -131,6 +131,7 @@ class Rig:
         *,
         journal: Path | None = None,
         url: str | None = None,
+        http_port: int = 0,
     ) -> AsyncIterator[Bridge]:
         """Run a bridge inside, by default with a fresh journal; it is stopped in order."""
         self._journals += 1
@@ -141,6 +142,7 @@ class Rig:
                 link=LinkSettings(host="127.0.0.1", port=tactium.port),
                 amqp=AmqpSettings.model_validate({"url": url or self.url}),
                 journal=JournalSettings(path=path),
+                http=HttpSettings(port=http_port),
             )
             environment = environment_of(settings) | {"BRIDGE_JOURNAL__DURABILITY": durability}
             process = await stack.enter_async_context(

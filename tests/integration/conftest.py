@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -15,14 +14,7 @@ from ulid_transform import ulid_now
 
 from bridge.errors import SandboxError
 from bridge.sandbox import RabbitMQNode
-from bridge.settings import (
-    AgentsSettings,
-    AmqpSettings,
-    CommandsSettings,
-    JournalSettings,
-    LinkSettings,
-    Settings,
-)
+from bridge.settings import Settings
 from bridge.simulator import Answers, SimulatorOptions, open_simulator
 from tests.integration.site import OpenSite, Site
 
@@ -50,23 +42,25 @@ def default_tactium() -> SimulatorOptions:
 @asynccontextmanager
 async def make_site(
     url: str,
-    journal: Path,
+    path: Path,
     *,
     tactium: SimulatorOptions = TACTIUM,
-    link: Mapping[str, Any] = MappingProxyType({}),
-    amqp: Mapping[str, Any] = MappingProxyType({}),
-    commands: Mapping[str, Any] = MappingProxyType({}),
-    agents: Mapping[str, Any] = MappingProxyType({}),
+    **given: Mapping[str, Any],
 ) -> AsyncIterator[Site]:
-    """Open a site: Tactium and the broker are there, the bridge is not yet."""
+    """Open a site: Tactium and the broker are there, the bridge is not yet.
+
+    `path` is the journal's; `given` are settings, by their section.
+    """
     async with open_simulator(tactium) as simulator:
-        settings = Settings(
-            link=LinkSettings(host="127.0.0.1", port=simulator.port, **link),
-            amqp=AmqpSettings.model_validate({"url": url, **amqp}),
-            commands=CommandsSettings(**commands),
-            agents=AgentsSettings(**agents),
-            journal=JournalSettings(path=journal),
-        )
+        sections: dict[str, dict[str, Any]] = {
+            "link": {"host": "127.0.0.1", "port": simulator.port},
+            "amqp": {"url": url},
+            "journal": {"path": path},
+            "http": {"port": 0},
+        }
+        for name, section in given.items():
+            sections[name] = {**sections.get(name, {}), **section}
+        settings = Settings.model_validate(sections)
         async with await connect(url) as connection:
             site = Site(simulator, settings, await connection.channel(on_return_raises=True))
             await site.subscribe()

@@ -66,4 +66,5 @@ def environment_of(settings: Settings) -> dict[str, str]:
         "BRIDGE_LINK__PORT": str(settings.link.port),
         "BRIDGE_AMQP__URL": settings.amqp.url.get_secret_value(),
         "BRIDGE_JOURNAL__PATH": str(settings.journal.path),
+        "BRIDGE_HTTP__PORT": str(settings.http.port),
     }

@@ -14,10 +14,13 @@ from aio_pika.exceptions import DeliveryError
 from ulid_transform import ulid_now
 
 from bridge import app
+from bridge.sandbox import RabbitMQNode
 from bridge.settings import LinkSettings, Settings
 from bridge.simulator import Simulator
 
 PATIENCE_SECONDS = 20.0
+SETTLE_SECONDS = 2.0
+"""Before a broker is killed: it may lose a queue that was declared just now (see its `kill`)."""
 
 OpenSite = Callable[..., AbstractAsyncContextManager["Site"]]
 
@@ -112,12 +115,13 @@ class Site:
         return await self.channel.get_queue(f"{self.prefix}.dead", ensure=False)
 
     @asynccontextmanager
-    async def bridge(self) -> AsyncIterator[None]:
+    async def bridge(self) -> AsyncIterator[app.Program]:
         """Run the bridge inside."""
         stopping = asyncio.Event()
-        running = asyncio.create_task(app.compose(self.settings).run(stopping))
+        program = app.compose(self.settings)
+        running = asyncio.create_task(program.run(stopping))
         try:
-            yield
+            yield program
         finally:
             stopping.set()
             await running
@@ -134,3 +138,9 @@ async def until(
             if answer if isinstance(answer, bool) else await answer:
                 return
             await asyncio.sleep(0.02)
+
+
+async def killed(node: RabbitMQNode) -> None:
+    """Kill a broker whose queues are all declared."""
+    await asyncio.sleep(SETTLE_SECONDS)
+    await node.kill()

@@ -13,7 +13,7 @@ from bridge import settings as module
 from bridge.errors import SettingsError
 from bridge.settings import Settings, load
 
-SECRET = "s3cr3t"  # noqa: S105 (that it never shows up is what is tested)
+SECRET = "s3cr3t"
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from bridge.core.calls import Calls
 from bridge.core.ports import Remembered
 from bridge.errors import JournalBusy, JournalUnwritable
 from bridge.journal import committer, recent, store, writer
@@ -29,10 +30,13 @@ from bridge.messages.envelope import Envelope, Sealed
 from bridge.messages.events import AgentStatus
 from bridge.messages.notices import CommandEnded
 from bridge.messages.replies import Outcome, SealedReply
+from bridge.observe.watch import Watch
 from bridge.settings import JournalSettings
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 PATIENCE_SECONDS = 10.0
+NOBODY = Watch(site="main", mask=True, max_bytes=1, agents=Calls(str, str), clock=lambda: START)  # type: ignore[arg-type]
+"""Whom nobody asks what it has seen."""
 
 
 def status(number: int) -> AgentStatus:
@@ -49,7 +53,7 @@ def journal_in(folder: Path, **settings: Any) -> DurableJournal:
         new_id=lambda: f"J{next(ids)}",
         clock=lambda: datetime.now(UTC),
     )
-    return DurableJournal(chosen, files, lambda: datetime.now(UTC))
+    return DurableJournal(chosen, files, lambda: datetime.now(UTC), NOBODY)
 
 
 @asynccontextmanager

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+from typing import Any
 
 import pytest
 import structlog
 
 from bridge.observe import logs
+from bridge.observe.logs import Cleaner, Limiter
 from bridge.settings import LogSettings
 
 PHONE = "85988887777"
@@ -60,3 +62,47 @@ def test_the_level_holds_and_libraries_are_quiet(capsys: pytest.CaptureFixture[s
     structlog.get_logger("test").info("quiet")
     logging.getLogger("aiormq.connection").error("once more")
     assert capsys.readouterr().err == ""
+
+
+def test_nothing_secret_is_ever_in_a_line() -> None:
+    """Neither in a field nor deeper, nor in a traceback, whoever put it there."""
+    cleaner = Cleaner(["s3cret", ""])
+    line = cleaner(
+        None,
+        "",
+        {
+            "event": "broker_down",
+            "reason": "amqp://guest:s3cret@host",
+            "data": {"s3cret": ["s3cret", 1, None, True]},
+            "exception": "Traceback\nValueError: s3cret",
+            "error": ValueError("s3cret"),
+        },
+    )
+    assert "s3cret" not in str(line)
+    assert line["exception"] == "Traceback\nValueError: ***"
+    assert line["data"] == {"***": ["***", 1, None, True]}
+
+
+def test_what_a_peer_says_moves_no_cursor() -> None:
+    """Escapes and direction marks are shown as what they are."""
+    cleaned = Cleaner([]).text("a\x1b[2Jb\u202ec\x00d\re\nf ção")
+    assert cleaned == "a\\x1b[2Jb\\u202ec\\x00d\\re\nf ção"
+
+
+def test_a_fault_that_repeats_is_said_a_few_times() -> None:
+    """Ten times a minute; the next says how many were left out. Others are not touched."""
+    now = [0.0]
+    limiter = Limiter(lambda: now[0])
+
+    def say(event: str, level: str = "warning") -> Any:
+        try:
+            return limiter(None, "", {"event": event, "level": level})
+        except structlog.DropEvent:
+            return None
+
+    assert [say("frame_malformed") is not None for _ in range(13)] == [True] * 10 + [False] * 3
+    assert say("broker_down") is not None
+    assert all(say("command_ended", "info") for _ in range(50))
+    now[0] = 61.0
+    assert say("frame_malformed")["left_out"] == 3
+    assert "left_out" not in say("frame_malformed")

@@ -1,0 +1,198 @@
+"""What the live page shows: tiles of agents, lights, the latest events; as JSON.
+
+Nearly nothing is done while nobody looks: an agent's tile is made when it is asked
+for, and a message is read when it is shown.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime
+from importlib.metadata import version
+from itertools import islice
+from typing import Any, Protocol
+
+import orjson
+
+from bridge.core.ports import Depth
+from bridge.messages.envelope import Sealed, timestamp
+from bridge.observe.masking import OWN, short_type, shown
+from bridge.observe.status import Status
+
+MOST_TILES = 5_000
+MOST_SHOWN = 30
+MOST_GAPS = 10
+RATE_SECONDS = 60
+_COMMAND = f"tactium.{OWN}command."
+_GAP = f"tactium.{OWN}gap"
+
+
+class Agents(Protocol):
+    """Who knows every agent."""
+
+    def names(self) -> Collection[str]:
+        """Return the names of all agents of whom Tactium has spoken."""
+
+    def maybe_tile(self, agent: str) -> dict[str, Any] | None:
+        """Return what is known of an agent, None where it is forgotten."""
+
+
+class Board:
+    """The page's content. `update` tells what changed since the last one."""
+
+    def __init__(
+        self,
+        *,
+        site: str,
+        mask: bool,
+        status: Status,
+        agents: Agents,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._site = site
+        self._mask = mask
+        self._status = status
+        self._agents = agents
+        self._clock = clock
+        self._shown: set[str] = set()  # the agents who have a tile
+        self._changed: set[str] = set()
+        self._events = _Latest(MOST_SHOWN)
+        self._commands = _Latest(MOST_SHOWN)
+        self._gaps = _Latest(MOST_GAPS)
+        self._rate: deque[int] = deque([0] * RATE_SECONDS, RATE_SECONDS)
+        self._count = 0  # events in this second
+        self._seconds = 0  # whole ones since the last update
+
+    def __repr__(self) -> str:
+        return f"<Board: {len(self._shown)} tiles>"
+
+    def committed(self, messages: Sequence[Sealed], agents: Iterable[str]) -> None:
+        """Note what was taken in, and whose state changed by it."""
+        self._changed.update(agents)
+        self._count += len(messages)
+        # What is older than the latest few is not shown anyway.
+        for message in messages[-MOST_SHOWN:]:
+            if message.stream == "events":
+                self._events.add(message)
+        for message in messages:
+            if message.stream == "bridge":
+                self._took_own(message)
+
+    def second(self) -> None:
+        """Note that a whole second is over."""
+        self._rate.append(self._count)
+        self._count = 0
+        self._seconds += 1
+
+    def snapshot(self, depth: Depth, dropped: int) -> bytes:
+        """Return everything."""
+        names = self._agents.names()
+        self._shown = set(islice(names, MOST_TILES))
+        return orjson.dumps(
+            {
+                "site": self._site,
+                "version": version("tactium-bridge"),
+                "masked": self._mask,
+                **self._always(depth, dropped),
+                "rate": list(self._rate),
+                "agents": [tile for name in sorted(self._shown) if (tile := self._tile(name))],
+                **self._lists(latest=True),
+            }
+        )
+
+    def update(self, depth: Depth, dropped: int) -> bytes:
+        """Return what changed since the last time; all viewers have seen the same."""
+        names = self._agents.names()
+        free = MOST_TILES - len(self._shown)
+        new = islice((name for name in self._changed if name not in self._shown), max(0, free))
+        self._shown.update(new)
+        tiles = {name: self._tile(name) for name in self._changed & self._shown}
+        gone = [name for name, tile in tiles.items() if tile is None]
+        self._shown.difference_update(gone)
+        passed = min(self._seconds, RATE_SECONDS)
+        told = {
+            **self._always(depth, dropped),
+            "hidden_agents": max(0, len(names) - len(self._shown)),
+            "rate": list(self._rate)[RATE_SECONDS - passed :],
+            "agents": [tile for tile in tiles.values() if tile is not None],
+            "gone": gone,
+            **self._lists(latest=False),
+        }
+        self.forget()
+        return orjson.dumps(told)
+
+    def forget(self) -> None:
+        """Count what changes from now on: nobody looks, or all have been told."""
+        self._changed.clear()
+        self._seconds = 0
+        for latest in (self._events, self._commands, self._gaps):
+            latest.fresh.clear()
+
+    def _took_own(self, message: Sealed) -> None:
+        if message.type.startswith(_COMMAND):
+            self._commands.add(message)
+        elif message.type == _GAP:
+            self._gaps.add(message)
+        else:
+            self._events.add(message)
+
+    def _always(self, depth: Depth, dropped: int) -> dict[str, Any]:
+        return {
+            "now": timestamp(self._clock()),
+            **{key: value for key, value in self._status.as_json().items() if key in _STATE},
+            "parts": self._status.parts(),
+            "journal": {"events": depth.messages, "bytes": depth.bytes, "dropped": dropped},
+            "hidden_agents": max(0, len(self._agents.names()) - len(self._shown)),
+        }
+
+    def _lists(self, *, latest: bool) -> dict[str, Any]:
+        return {
+            "events": [self._event(each) for each in self._events.tell(latest=latest)],
+            "commands": [_command(each) for each in self._commands.tell(latest=latest)],
+            "gaps": [_data(each) for each in self._gaps.tell(latest=latest)],
+        }
+
+    def _tile(self, name: str) -> dict[str, Any] | None:
+        return self._agents.maybe_tile(name)
+
+    def _event(self, message: Sealed) -> dict[str, Any]:
+        kind, data = short_type(message.type), _data(message)
+        return {
+            "time": timestamp(message.time),
+            "type": kind,
+            "agent": data.get("agent"),
+            "data": shown(kind, data, mask=self._mask),
+        }
+
+
+_STATE = ("ready", "role")
+
+
+class _Latest:
+    """The latest messages of a kind, and those of them that were not told yet."""
+
+    def __init__(self, most: int) -> None:
+        self.all: deque[Sealed] = deque(maxlen=most)
+        self.fresh: deque[Sealed] = deque(maxlen=most)
+
+    def add(self, message: Sealed) -> None:
+        self.all.append(message)
+        self.fresh.append(message)
+
+    def tell(self, *, latest: bool) -> deque[Sealed]:
+        return self.all if latest else self.fresh
+
+
+def _command(message: Sealed) -> dict[str, Any]:
+    data = _data(message)
+    return {
+        "time": timestamp(message.time),
+        **{name: data[name] for name in ("command", "agent", "user", "outcome")},
+        "seconds": data["duration_seconds"],
+    }
+
+
+def _data(message: Sealed) -> dict[str, Any]:
+    data: dict[str, Any] = orjson.loads(message.body)["data"]
+    return data

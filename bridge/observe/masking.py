@@ -1,0 +1,71 @@
+"""What people may see of a message: personal data masked by the mark of its field; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+from bridge.messages.events import Event
+from bridge.messages.notices import CommandEnded, Notice
+from bridge.messages.privacy import Personal, masked
+
+HIDDEN = "***"
+"""Stands for free text and for frames: whatever they hold is not for everybody's eyes."""
+
+OWN = "bridge."
+"""What the type of each message begins with that the bridge says of itself."""
+
+
+def short_type(message_type: str) -> str:
+    """Return a message's type without `tactium.`, as people and metrics have it."""
+    return message_type.removeprefix("tactium.")
+
+
+def shown(kind: str, data: Mapping[str, Any], *, mask: bool = True) -> dict[str, Any]:
+    """Return a message's data, of the short type `kind`, as people may see it.
+
+    Only the last two digits of a telephone number are left, nothing of free text,
+    and frames are left out. Without `mask` all but the frames is shown.
+    """
+    marks = _marks(_class_of(kind))
+    seen = {}
+    for name, value in data.items():
+        mark = marks.get(name)
+        if mark is Personal.FRAME:
+            continue
+        seen[name] = _masked(mark, value) if mask and mark is not None and value else value
+    return seen
+
+
+def _masked(mark: Personal, value: object) -> object:
+    return masked(value) if mark is Personal.PHONE and isinstance(value, str) else HIDDEN
+
+
+_CLASSES: dict[str, type] = {
+    (each.type if each in get_args(Event) else f"{OWN}{each.type}"): each
+    for each in (*get_args(Event), *get_args(Notice))
+    if each is not CommandEnded
+}
+
+
+def _class_of(kind: str) -> type:
+    if kind.startswith(f"{OWN}command."):
+        return CommandEnded
+    return _CLASSES[kind]
+
+
+@cache
+def _marks(kind: type) -> dict[str, Personal]:
+    """Return the mark of each field of a message's class that has one."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {name: mark for name, hint in hints.items() if (mark := _maybe_mark(hint)) is not None}
+
+
+def _maybe_mark(hint: object) -> Personal | None:
+    if get_origin(hint) is Annotated:
+        return next((each for each in get_args(hint)[1:] if isinstance(each, Personal)), None)
+    if get_origin(hint) in (Union, UnionType):
+        return next((mark for each in get_args(hint) if (mark := _maybe_mark(each))), None)
+    return None

@@ -1,0 +1,155 @@
+"""What Prometheus gets (contract.md §8). No agent, login or phone is ever a label."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter as Tally
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from importlib.metadata import version
+from math import isinf
+from typing import Any, get_args
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
+
+from bridge.core.ports import Depth
+from bridge.messages.commands import NAMES
+from bridge.messages.notices import GapCause
+from bridge.observe.status import Status
+
+PREFIX = "tactium_bridge"
+PEERS = {"link": "tactium", "broker": "broker"}
+COMMAND_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+CONFIRM_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Metrics:
+    """The numbers of one bridge, in a registry of its own."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._registry = registry = CollectorRegistry()
+        self._confirm_seconds = ConfirmSeconds()
+        registry.register(self._confirm_seconds)
+        ProcessCollector(registry=registry)
+
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(name, text, namespace=PREFIX, registry=registry)
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(name, text, labels, namespace=PREFIX, registry=registry)
+
+        self._link_up = gauge("link_up", "Whether Tactium can be heard.")
+        self._broker_up = gauge("broker_up", "Whether the broker's connections are set up.")
+        self._broker_blocked = gauge(
+            "broker_blocked", "Whether the broker takes nothing: its memory or disk alarm is on."
+        )
+        self._leader = gauge("leader", "Whether this bridge is the one connected to Tactium.")
+        self._journal_ok = gauge("journal_ok", "Whether the journal is written and not full.")
+        self._journal_events = gauge("journal_events", "Messages that are not confirmed yet.")
+        self._journal_bytes = gauge("journal_bytes", "Size of the journal's messages.")
+        self._journal_oldest = gauge("journal_oldest_seconds", "Age of the oldest not confirmed.")
+        gauge("journal_max_bytes", "Size at which the oldest make way.").set(max_bytes)
+        self._events = counter("events", "Messages taken in, the bridge's own too.", "type")
+        self._confirmed = counter("events_confirmed", "Messages that the broker confirmed.")
+        self.repeated = counter("events_repeated", "Messages sent again on a new connection.")
+        self.refused = counter("events_refused", "Messages given up for a full queue's sake.")
+        self.dropped_so_far = 0
+        self._dropped = counter("events_dropped", "Messages that had to make way or were lost.")
+        self._commands = counter("commands", "Commands that ended.", "command", "outcome")
+        self._malformed = counter("frames_malformed", "Pieces from Tactium that are no frame.")
+        self._gaps = counter("gaps", "Times in which something may be missing.", "cause")
+        self._gap_seconds = counter("gap_seconds", "Length of all gaps.")
+        self._reconnects = counter("reconnects", "Connections made again.", "peer")
+        self.returned = counter("replies_returned", "Replies whose queue is gone.")
+        self._command_seconds = Histogram(
+            "command_seconds",
+            "From a command's arrival to its reply.",
+            namespace=PREFIX,
+            registry=registry,
+            buckets=COMMAND_SECONDS,
+        )
+        build = Gauge("build_info", "What runs.", ["version"], namespace=PREFIX, registry=registry)
+        build.labels(version("tactium-bridge")).set(1)
+        # An alert can only see a counter grow that is there before.
+        for cause in get_args(GapCause):
+            self._gaps.labels(cause)
+        for peer in PEERS.values():
+            self._reconnects.labels(peer)
+
+    def took(self, kinds: Iterable[str]) -> None:
+        """Count messages that were taken in, by their short types."""
+        for kind, count in Tally(kinds).items():
+            self._events.labels(kind).inc(count)
+
+    def malformed(self) -> None:
+        """Count a piece from Tactium that is no frame."""
+        self._malformed.inc()
+
+    def ended(self, command: dict[str, Any]) -> None:
+        """Count a command by the data of its audit message."""
+        name = command["command"] if command["command"] in NAMES else "unknown"
+        self._commands.labels(name, command["outcome"]).inc()
+        self._command_seconds.observe(command["duration_seconds"])
+
+    def missed(self, gap: dict[str, Any]) -> None:
+        """Count a gap by its data."""
+        self._gaps.labels(gap["cause"]).inc()
+        self._gap_seconds.inc(max(0.0, (_moment(gap["to"]) - _moment(gap["from"])).total_seconds()))
+
+    def confirm(self, count: int, seconds: float) -> None:
+        """Count messages that the broker confirmed, so long after they were sent."""
+        self._confirmed.inc(count)
+        self._confirm_seconds.observe(seconds, count)
+
+    def drop(self, count: int) -> None:
+        """Count messages that had to make way or were lost."""
+        self.dropped_so_far += count
+        self._dropped.inc(count)
+
+    def reconnected(self, peer: str) -> None:
+        """Count a connection that was made again."""
+        self._reconnects.labels(peer).inc()
+
+    def text(self, status: Status, depth: Depth, oldest_seconds: float) -> bytes:
+        """Return everything in Prometheus' text format."""
+        self._link_up.set(status["link"].ok)
+        self._broker_up.set(status.is_connected)
+        self._broker_blocked.set(status.is_blocked)
+        self._leader.set(status.role == "leader")
+        self._journal_ok.set(status["journal"].ok)
+        self._journal_events.set(depth.messages)
+        self._journal_bytes.set(depth.bytes)
+        self._journal_oldest.set(oldest_seconds)
+        return generate_latest(self._registry)
+
+
+class ConfirmSeconds(Collector):
+    """A histogram that takes many observations at once, which the library's own cannot."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(CONFIRM_SECONDS) + 1)
+        self._sum = 0.0
+
+    def observe(self, seconds: float, times: int) -> None:
+        """Count a time so many times."""
+        self._counts[bisect_left(CONFIRM_SECONDS, seconds)] += times
+        self._sum += seconds * times
+
+    def collect(self) -> Sequence[HistogramMetricFamily]:
+        """Return the histogram as it stands."""
+        total, buckets = 0, []
+        for bound, count in zip((*CONFIRM_SECONDS, float("inf")), self._counts, strict=True):
+            total += count
+            buckets.append(("+Inf" if isinf(bound) else str(float(bound)), total))
+        family = HistogramMetricFamily(
+            f"{PREFIX}_confirm_seconds", "From a message's sending to its confirm."
+        )
+        family.add_metric([], buckets, self._sum)
+        return [family]
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)

@@ -1,0 +1,84 @@
+"""Whether the parts of a bridge are well, since when, and why not (contract.md §8); pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, get_args
+
+from bridge.core.ports import Part
+from bridge.messages.envelope import timestamp
+
+PARTS: tuple[Part, ...] = get_args(Part)
+
+
+@dataclass(frozen=True, slots=True)
+class Light:
+    """One part: whether it is well, since when that is so, and what was last said of it."""
+
+    ok: bool
+    since: datetime
+    reason: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as people and programs get it."""
+        return {"ok": self.ok, "since": timestamp(self.since), "reason": self.reason}
+
+
+class Status:
+    """The lights of one bridge."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self.role: Literal["leader"] = "leader"
+        self._blocked: Light | None = None
+        self._lights = {part: Light(ok=False, since=clock(), reason="starting") for part in PARTS}
+
+    def __repr__(self) -> str:
+        dark = [part for part in PARTS if not self[part].ok]
+        return f"<Status: {'ready' if not dark else f'waits for {dark}'}>"
+
+    def __getitem__(self, part: Part) -> Light:
+        """Return a part's light; a broker that takes nothing is not well."""
+        light = self._lights[part]
+        return self._blocked if part == "broker" and light.ok and self._blocked else light
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether all parts are well."""
+        return all(self[part].ok for part in PARTS)
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the broker takes nothing just now."""
+        return self._blocked is not None
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there are connections to the broker, whatever it takes."""
+        return self._lights["broker"].ok
+
+    def change(self, part: Part, *, ok: bool, reason: str) -> bool:
+        """Note how a part is; return whether that is a change from well to ill or back."""
+        before = self._lights[part]
+        has_changed = ok != before.ok
+        since = self._clock() if has_changed else before.since
+        self._lights[part] = Light(ok, since, reason)
+        return has_changed
+
+    def block(self, *, is_blocked: bool) -> bool:
+        """Note whether the broker takes nothing just now; return whether that is new."""
+        if is_blocked == self.is_blocked:
+            return False
+        reason = "the broker takes nothing: its memory or disk alarm is on"
+        self._blocked = Light(ok=False, since=self._clock(), reason=reason) if is_blocked else None
+        return True
+
+    def parts(self) -> dict[str, Any]:
+        """Return all lights."""
+        return {part: self[part].as_json() for part in PARTS}
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the answer of `/readyz`."""
+        return {"ready": self.is_ready, "role": self.role, **self.parts()}
