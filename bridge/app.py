@@ -69,6 +69,8 @@ class Program:
             asyncio.create_task(self.face.run()),
             asyncio.create_task(self._systemd.run(lambda: str(self.watch.status))),
         ]
+        for task in faces:
+            task.add_done_callback(_say_failure)
         try:
             await self._bridge.run(stopping)
         finally:
@@ -76,6 +78,13 @@ class Program:
             for task in faces:
                 task.cancel()
             await asyncio.wait(faces, timeout=FACE_SECONDS)
+
+
+def _say_failure(task: asyncio.Task[None]) -> None:
+    """Say that a face is gone; the bridge works on without."""
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        log.error("face_failed", exc_info=error, todo="report this as a bug; events flow on")
 
 
 def compose(settings: Settings) -> Program:

@@ -16,7 +16,14 @@ from bridge.demo.parties import command, subscribe
 from bridge.demo.screen import Screen
 from bridge.errors import BridgeError
 from bridge.sandbox import private_rabbitmq
-from bridge.settings import AmqpSettings, CommandsSettings, JournalSettings, LinkSettings, Settings
+from bridge.settings import (
+    AmqpSettings,
+    CommandsSettings,
+    HttpSettings,
+    JournalSettings,
+    LinkSettings,
+    Settings,
+)
 from bridge.simulator import Answers, Habits, SimulatorOptions, open_simulator
 
 AGENTS = ("ana", "bruno", "carla", "daniel", "elisa", "jose.silva")
@@ -56,9 +63,11 @@ async def _perform_in(folder: Path, screen: Screen, seconds: float | None) -> No
             amqp=AmqpSettings(url=SecretStr(node.url())),
             commands=CommandsSettings(timeout=2.0),
             journal=JournalSettings(path=folder / "bridge.db"),
+            http=HttpSettings(port=0),
         )
-        async with _running(settings):
-            screen.say(f"Tactium (simulated) on port {tactium.port}, RabbitMQ at {node.url()}\n")
+        async with _running(settings) as bridge:
+            screen.say(f"Tactium (simulated) on port {tactium.port}, RabbitMQ at {node.url()}")
+            screen.say(f"the live page is at {await bridge.face.url()}\n")
             with screen.flowing():
                 await _flow(node.url(), screen, seconds)
         screen.say("\nthe bridge has ended; taking down Tactium and RabbitMQ")
@@ -77,12 +86,13 @@ async def _flow(url: str, screen: Screen, seconds: float | None) -> None:
 
 
 @asynccontextmanager
-async def _running(settings: Settings) -> AsyncIterator[None]:
+async def _running(settings: Settings) -> AsyncIterator[app.Program]:
     """Run a bridge inside, and end it as SIGTERM would."""
     stopping = asyncio.Event()
-    bridge = asyncio.create_task(app.compose(settings).run(stopping))
+    program = app.compose(settings)
+    running = asyncio.create_task(program.run(stopping))
     try:
-        yield
+        yield program
     finally:
         stopping.set()
-        await bridge
+        await running

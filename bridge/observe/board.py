@@ -17,7 +17,7 @@ import orjson
 
 from bridge.core.ports import Depth
 from bridge.messages.envelope import Sealed, timestamp
-from bridge.observe.masking import OWN, short_type, shown
+from bridge.observe.masking import OWN, command_name, short_type, shown
 from bridge.observe.status import Status
 
 MOST_TILES = 5_000
@@ -188,7 +188,8 @@ def _command(message: Sealed) -> dict[str, Any]:
     data = _data(message)
     return {
         "time": timestamp(message.time),
-        **{name: data[name] for name in ("command", "agent", "user", "outcome")},
+        "command": command_name(data["command"]),
+        **{name: data[name] for name in ("agent", "user", "outcome")},
         "seconds": data["duration_seconds"],
     }
 

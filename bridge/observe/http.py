@@ -83,6 +83,7 @@ class Face:
         self._files = {path: (PAGE / name).read_bytes() for path, (name, _) in FILES.items()}
         self._door: Door | None = None
         self.address: tuple[str, int] | None = None
+        self._is_open = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<Face: {self.address or 'not open'}>"
@@ -100,6 +101,12 @@ class Face:
             feeding.cancel()
             self._feed.close()
             await runner.cleanup()
+
+    async def url(self) -> str:
+        """Wait until it listens, and return where."""
+        await self._is_open.wait()
+        host, port = self.address or ("", 0)
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
     async def _listen(self) -> socket.socket:
         """Open the port; say once where that fails."""
@@ -135,6 +142,7 @@ class Face:
             raise
         host, port = listening.getsockname()[:2]
         self.address = (host, port)
+        self._is_open.set()
         log.info("http_up", address=f"{host}:{port}")
         if self._settings.token is None and not _is_local(host):
             log.warning("http_open", todo="set http.token: whoever reaches it sees your agents")

@@ -7,6 +7,7 @@ from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
+from bridge.messages.commands import NAMES
 from bridge.messages.events import Event
 from bridge.messages.notices import CommandEnded, Notice
 from bridge.messages.privacy import Personal, masked
@@ -21,6 +22,11 @@ OWN = "bridge."
 def short_type(message_type: str) -> str:
     """Return a message's type without `tactium.`, as people and metrics have it."""
     return message_type.removeprefix("tactium.")
+
+
+def command_name(name: object) -> str:
+    """Return what a command is called; `unknown` where there is no such command."""
+    return str(name) if name in NAMES else "unknown"
 
 
 def shown(kind: str, data: Mapping[str, Any], *, mask: bool = True) -> dict[str, Any]:

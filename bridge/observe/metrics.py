@@ -16,8 +16,8 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from bridge.core.ports import Depth
-from bridge.messages.commands import NAMES
 from bridge.messages.notices import GapCause
+from bridge.observe.masking import command_name
 from bridge.observe.status import Status
 
 PREFIX = "tactium_bridge"
@@ -90,8 +90,7 @@ class Metrics:
 
     def ended(self, command: dict[str, Any]) -> None:
         """Count a command by the data of its audit message."""
-        name = command["command"] if command["command"] in NAMES else "unknown"
-        self._commands.labels(name, command["outcome"]).inc()
+        self._commands.labels(command_name(command["command"]), command["outcome"]).inc()
         self._command_seconds.observe(command["duration_seconds"])
 
     def missed(self, gap: dict[str, Any]) -> None:

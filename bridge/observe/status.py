@@ -36,8 +36,11 @@ class Status:
         self._lights = {part: Light(ok=False, since=clock(), reason="starting") for part in PARTS}
 
     def __repr__(self) -> str:
-        dark = [part for part in PARTS if not self[part].ok]
-        return f"<Status: {'ready' if not dark else f'waits for {dark}'}>"
+        return f"<Status: {self}>"
+
+    def __str__(self) -> str:
+        dark = [f"{part} ({self[part].reason})" for part in PARTS if not self[part].ok]
+        return f"waits for {', '.join(dark)}" if dark else "all is well"
 
     def __getitem__(self, part: Part) -> Light:
         """Return a part's light; a broker that takes nothing is not well."""

@@ -30,12 +30,12 @@ class Systemd:
         """Say that the bridge is up; then, until cancelled, how it is and that it lives."""
         if not self._address:
             return
-        self._tell(f"READY=1\nSTATUS={status()}")
+        self._tell(f"READY=1\nSTATUS={_line(status())}")
         # A late watchdog means a stuck loop: systemd then kills and restarts, and loses nothing.
         every = min(self._watchdog_seconds / 3, STATUS_SECONDS)
         while True:
             await asyncio.sleep(every)
-            self._tell(f"WATCHDOG=1\nSTATUS={status()}")
+            self._tell(f"WATCHDOG=1\nSTATUS={_line(status())}")
 
     def stopping(self) -> None:
         """Say that the bridge stops."""
@@ -50,6 +50,11 @@ class Systemd:
                 told.settimeout(0)
                 told.connect(self._address)
                 told.send(text.encode())
+
+
+def _line(text: str) -> str:
+    """Return a text as one line: another one would tell systemd something else."""
+    return " ".join(text.split())
 
 
 def _watchdog_seconds(environment: Mapping[str, str]) -> float:

@@ -18,7 +18,7 @@ from bridge.core.ports import Part
 from bridge.messages.envelope import Occurrence, Sealed
 from bridge.messages.events import Event
 from bridge.observe.board import Agents, Board
-from bridge.observe.masking import OWN, short_type, shown
+from bridge.observe.masking import OWN, command_name, short_type, shown
 from bridge.observe.metrics import PEERS, Metrics
 from bridge.observe.status import Status
 
@@ -118,7 +118,8 @@ class Watch:
                 "command_ended",
                 event_id=message.id,
                 command_id=command["id"],
-                **{name: command[name] for name in ("command", "agent", "user", "outcome")},
+                command=command_name(command["command"]),
+                **{name: command[name] for name in ("agent", "user", "outcome")},
                 seconds=command["duration_seconds"],
             )
 

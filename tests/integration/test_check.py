@@ -63,6 +63,8 @@ async def test_where_all_is_well_it_says_so_and_changes_nothing(site: Site) -> N
     )
     assert {"configure permission", "write permission", "read permission", "topology"} <= set(found)
     assert {"journal's disk", "clock", "http"} <= set(found)
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert [name for name in found if f"`{name}`" not in readme] == []  # the runbook knows it
     assert await names_at(site) == ""
     assert site.tactium.administrators == 0
     assert not site.settings.journal.path.exists()

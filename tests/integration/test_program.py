@@ -6,12 +6,13 @@ import asyncio
 import json
 import os
 import signal
+import socket
 from pathlib import Path
 
 import pytest
 
 from bridge.sandbox import RabbitMQNode
-from tests.integration.program import STOP_SECONDS, ended, environment_of, program
+from tests.integration.program import STOP_SECONDS, ended, environment_of, program, stopped
 from tests.integration.site import OpenSite, until
 
 DEMO_SECONDS = 60.0
@@ -67,6 +68,30 @@ async def test_run_stops_within_ten_seconds_with_nobody_there(tmp_path: Path) ->
         code, _, _ = await ended(process)
     assert code == 0
     assert {Path(path).name for path in left_behind(tmp_path)} == {"bridge.db", "bridge.db.lock"}
+
+
+async def test_systemd_is_told(open_site: OpenSite, tmp_path: Path) -> None:
+    """That it is up, how it does, that it lives and that it stops."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+        told.bind(str(tmp_path / "notify"))
+        told.settimeout(STOP_SECONDS)
+
+        async def heard() -> str:
+            return (await asyncio.to_thread(told.recv, 1_000)).decode()
+
+        async with open_site() as site:
+            environment = environment_of(site.settings) | {
+                "NOTIFY_SOCKET": told.getsockname(),
+                "WATCHDOG_USEC": "900000",
+            }
+            async with program("run", cwd=tmp_path, environment=environment) as process:
+                assert (await heard()).startswith("READY=1\nSTATUS=")
+                await site.next_data("main.link.up")
+                while "waits" in (alive := await heard()):
+                    assert alive.startswith("WATCHDOG=1\n")
+                await stopped(process)
+                while await heard() != "STOPPING=1":
+                    pass
 
 
 async def test_a_second_signal_changes_nothing(open_site: OpenSite, tmp_path: Path) -> None:
