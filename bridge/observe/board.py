@@ -87,8 +87,8 @@ class Board:
 
     def snapshot(self, depth: Depth, dropped: int) -> bytes:
         """Return everything."""
-        names = self._agents.names()
-        self._shown = set(islice(names, MOST_TILES))
+        self._shown = set(islice(self._agents.names(), MOST_TILES))
+        tiles = map(self._agents.maybe_tile, sorted(self._shown))
         return orjson.dumps(
             {
                 "site": self._site,
@@ -96,24 +96,21 @@ class Board:
                 "masked": self._mask,
                 **self._always(depth, dropped),
                 "rate": list(self._rate),
-                "agents": [tile for name in sorted(self._shown) if (tile := self._tile(name))],
+                "agents": [tile for tile in tiles if tile is not None],
                 **self._lists(latest=True),
             }
         )
 
     def update(self, depth: Depth, dropped: int) -> bytes:
         """Return what changed since the last time; all viewers have seen the same."""
-        names = self._agents.names()
-        free = MOST_TILES - len(self._shown)
-        new = islice((name for name in self._changed if name not in self._shown), max(0, free))
-        self._shown.update(new)
-        tiles = {name: self._tile(name) for name in self._changed & self._shown}
+        free = max(0, MOST_TILES - len(self._shown))
+        self._shown.update(islice(self._changed - self._shown, free))
+        tiles = {name: self._agents.maybe_tile(name) for name in self._changed & self._shown}
         gone = [name for name, tile in tiles.items() if tile is None]
         self._shown.difference_update(gone)
         passed = min(self._seconds, RATE_SECONDS)
         told = {
             **self._always(depth, dropped),
-            "hidden_agents": max(0, len(names) - len(self._shown)),
             "rate": list(self._rate)[RATE_SECONDS - passed :],
             "agents": [tile for tile in tiles.values() if tile is not None],
             "gone": gone,
@@ -140,7 +137,8 @@ class Board:
     def _always(self, depth: Depth, dropped: int) -> dict[str, Any]:
         return {
             "now": timestamp(self._clock()),
-            **{key: value for key, value in self._status.as_json().items() if key in _STATE},
+            "ready": self._status.is_ready,
+            "role": self._status.role,
             "parts": self._status.parts(),
             "journal": {"events": depth.messages, "bytes": depth.bytes, "dropped": dropped},
             "hidden_agents": max(0, len(self._agents.names()) - len(self._shown)),
@@ -153,9 +151,6 @@ class Board:
             "gaps": [_data(each) for each in self._gaps.tell(latest=latest)],
         }
 
-    def _tile(self, name: str) -> dict[str, Any] | None:
-        return self._agents.maybe_tile(name)
-
     def _event(self, message: Sealed) -> dict[str, Any]:
         kind, data = short_type(message.type), _data(message)
         return {
@@ -164,9 +159,6 @@ class Board:
             "agent": data.get("agent"),
             "data": shown(kind, data, mask=self._mask),
         }
-
-
-_STATE = ("ready", "role")
 
 
 class _Latest:

@@ -8,9 +8,13 @@ through `masking` first, and a traceback never shows the values of variables.
 from __future__ import annotations
 
 import logging
+import queue
 import sys
+import threading
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
+from typing import TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -24,6 +28,9 @@ _QUIET = ("aio_pika", "aiormq", "aiohttp", "asyncio")
 MOST_REPEATS = 10
 REPEAT_SECONDS = 60.0
 """So many warnings of one name in such a time; the next one says how many were left out."""
+
+MOST_WAITING = 10_000
+FLUSH_SECONDS = 1.0
 
 _LIMITED = ("warning", "error", "critical")
 
@@ -42,7 +49,7 @@ def configure(settings: LogSettings, secrets: Collection[str] = ()) -> None:
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = Writer(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -68,6 +75,58 @@ def configure(settings: LogSettings, secrets: Collection[str] = ()) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+class Writer(logging.Handler):
+    """Writes lines in a thread: whoever reads them slowly, or not at all, must not hold up events.
+
+    So many lines wait for it; of those beyond, the next line that finds room tells.
+    """
+
+    def __init__(self, stream: TextIO, most_waiting: int = MOST_WAITING) -> None:
+        super().__init__()
+        self._stream = stream
+        self._waiting: queue.Queue[str | None] = queue.Queue(most_waiting)
+        self._lost = 0
+        self._thread = threading.Thread(target=self._write, name="log-writer", daemon=True)
+        self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Have a line written, or count it as lost."""
+        try:
+            text = self.format(record)
+            if self._lost and self._waiting.qsize() < self._waiting.maxsize // 2:
+                lost, self._lost = self._lost, 0
+                told = f"{lost} log lines were lost: whoever reads them is too slow"
+                self._waiting.put_nowait(self.format(_warning(told)))
+            self._waiting.put_nowait(text)
+        except queue.Full:
+            self._lost += 1
+        except Exception:  # noqa: BLE001 - as in every handler of the standard library
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Wait until all is written, but not for long."""
+        end = time.monotonic() + FLUSH_SECONDS
+        while self._waiting.unfinished_tasks and time.monotonic() < end:
+            time.sleep(0.005)
+
+    def close(self) -> None:
+        """End the thread when it has written what it has."""
+        with suppress(queue.Full):
+            self._waiting.put_nowait(None)
+        super().close()
+
+    def _write(self) -> None:
+        while (text := self._waiting.get()) is not None:
+            with suppress(OSError, ValueError):  # whoever read it has gone
+                self._stream.write(f"{text}\n")
+                self._stream.flush()
+            self._waiting.task_done()
+
+
+def _warning(text: str) -> logging.LogRecord:
+    return logging.makeLogRecord({"msg": text, "levelname": "WARNING", "levelno": logging.WARNING})
 
 
 class Limiter:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from typing import Any
 
 import pytest
 import structlog
 
 from bridge.observe import logs
-from bridge.observe.logs import Cleaner, Limiter
+from bridge.observe.logs import Cleaner, Limiter, Writer
 from bridge.settings import LogSettings
 
 PHONE = "85988887777"
@@ -26,6 +27,13 @@ def _restored() -> object:
     structlog.reset_defaults()
 
 
+def written(capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what was logged, once it is written."""
+    for handler in logging.root.handlers:
+        handler.flush()
+    return capsys.readouterr().err
+
+
 def fail(number: str) -> None:
     """Fail with something personal in a variable."""
     raise ValueError(f"no good: {len(number)} digits")
@@ -39,7 +47,7 @@ def test_a_traceback_shows_no_values(form: str, capsys: pytest.CaptureFixture[st
         fail(PHONE)
     except ValueError:
         structlog.get_logger("test").exception("crashed", command_id="1")
-    text = capsys.readouterr().err
+    text = written(capsys)
     assert "ValueError: no good: 11 digits" in text
     assert "in fail" in text
     assert PHONE not in text
@@ -50,7 +58,7 @@ def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(LogSettings(format="json"))
     structlog.get_logger("test").warning("link_down", peer="h:1")
     logging.getLogger("somebody").warning("said %s", "this")
-    first, second = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    first, second = (json.loads(line) for line in written(capsys).splitlines())
     assert (first["event"], first["level"], first["peer"]) == ("link_down", "warning", "h:1")
     assert first["timestamp"].endswith("Z")
     assert (second["event"], second["level"]) == ("said this", "warning")
@@ -61,7 +69,7 @@ def test_the_level_holds_and_libraries_are_quiet(capsys: pytest.CaptureFixture[s
     logs.configure(LogSettings(level="warning", format="json"))
     structlog.get_logger("test").info("quiet")
     logging.getLogger("aiormq.connection").error("once more")
-    assert capsys.readouterr().err == ""
+    assert written(capsys) == ""
 
 
 def test_nothing_secret_is_ever_in_a_line() -> None:
@@ -106,3 +114,18 @@ def test_a_fault_that_repeats_is_said_a_few_times() -> None:
     now[0] = 61.0
     assert say("frame_malformed")["left_out"] == 3
     assert "left_out" not in say("frame_malformed")
+
+
+def test_whoever_reads_no_log_holds_nothing_up() -> None:
+    """A pipe that is full stops no line; how many were lost is said when there is room again."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as reader, os.fdopen(writing, "w") as stream:
+        writer = Writer(stream, most_waiting=10)
+        for _ in range(3_000):
+            writer.emit(logging.makeLogRecord({"msg": "x" * 1_000}))
+        text = ""
+        while "lost" not in text:
+            text = reader.readline()
+            writer.emit(logging.makeLogRecord({"msg": "y"}))
+        assert int(text.split()[0]) > 500
+        writer.close()
