@@ -118,10 +118,13 @@ class Writer(logging.Handler):
         super().close()
 
     def _write(self) -> None:
-        while (text := self._waiting.get()) is not None:
-            with suppress(OSError, ValueError):  # whoever read it has gone
-                self._stream.write(f"{text}\n")
-                self._stream.flush()
+        text: str | None = ""
+        while text is not None:
+            text = self._waiting.get()
+            if text is not None:
+                with suppress(OSError, ValueError):  # whoever read it has gone
+                    self._stream.write(f"{text}\n")
+                    self._stream.flush()
             self._waiting.task_done()
 
 
