@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -144,3 +144,8 @@ async def killed(node: RabbitMQNode) -> None:
     """Kill a broker whose queues are all declared."""
     await asyncio.sleep(SETTLE_SECONDS)
     await node.kill()
+
+
+def troubles(logs: Sequence[MutableMapping[str, Any]]) -> list[str]:
+    """Return the names of the log lines that tell of more than what is usual."""
+    return [line["event"] for line in logs if line["log_level"] != "info"]
