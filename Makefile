@@ -19,7 +19,7 @@ demo: $(READY) broker ## calls flow from a simulated Tactium through RabbitMQ; c
 	@$(BIN)/tactium-bridge demo
 
 test: lint broker browser ## every check and every test
-	@$(BIN)/pytest --numprocesses 2 --dist loadfile
+	@$(BIN)/pytest --numprocesses 2 --dist worksteal
 
 soak: $(READY) broker ## the faults at their full length, with a table; about half an hour
 	@SOAK=1 $(BIN)/pytest tests/faults

@@ -39,6 +39,7 @@ from bridge.wire.grammar import reread
 
 log = structlog.get_logger(__name__)
 
+_BUG = "report this as a bug; events flow on"
 FACE_SECONDS = 1.0
 """For the HTTP face to close."""
 
@@ -65,6 +66,15 @@ class Program:
 
         Raises `JournalError` where the journal cannot be opened.
         """
+        showing = asyncio.create_task(self._show(stopping))
+        try:
+            await self._bridge.run(stopping)
+        finally:
+            showing.cancel()
+            await asyncio.wait((showing,), timeout=FACE_SECONDS)
+
+    async def _show(self, stopping: asyncio.Event) -> None:
+        """Show how the bridge is, until it is stopping."""
         faces = [
             asyncio.create_task(self.face.run()),
             asyncio.create_task(self._systemd.run(lambda: str(self.watch.status))),
@@ -72,19 +82,26 @@ class Program:
         for task in faces:
             task.add_done_callback(_say_failure)
         try:
-            await self._bridge.run(stopping)
+            await stopping.wait()
         finally:
             self._systemd.stopping()
             for task in faces:
                 task.cancel()
-            await asyncio.wait(faces, timeout=FACE_SECONDS)
+            await asyncio.wait(faces)
+
+
+def _say_what_failed(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Say what nobody waits for, and nobody else would tell of."""
+    error = context.get("exception")
+    if not isinstance(error, OSError):  # a connection that was lost: whoever uses it says so
+        log.error("loop_failed", reason=context["message"], exc_info=error, todo=_BUG)
 
 
 def _say_failure(task: asyncio.Task[None]) -> None:
     """Say that a face is gone; the bridge works on without."""
     error = None if task.cancelled() else task.exception()
     if error is not None:
-        log.error("face_failed", exc_info=error, todo="report this as a bug; events flow on")
+        log.error("face_failed", exc_info=error, todo=_BUG)
 
 
 def compose(settings: Settings) -> Program:
@@ -154,6 +171,7 @@ async def run(settings: Settings) -> None:
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
     sys.setswitchinterval(SWITCH_SECONDS)
+    asyncio.get_running_loop().set_exception_handler(_say_what_failed)
     with stopped_by_signals() as stopping:
         log.info("started", site=settings.site, prefix=settings.amqp.prefix)
         await program.run(stopping)

@@ -54,6 +54,7 @@ def main() -> None:
 
 
 def _fail(error: BridgeError, code: int) -> None:
+    logs.flush()  # what led to it comes first
     click.echo(f"tactium-bridge: {error}", err=True)
     sys.exit(code)
 
@@ -93,6 +94,7 @@ def check_command(config: Path | None, *, register: bool) -> None:
     and the clock; changes nothing. Exits 0 where a bridge could run or does.
     """
     settings = _settings(config)
+    logs.configure(LogSettings(level="error"), secrets_of(settings))
     if not asyncio.run(_print_check(settings, register=register)):
         sys.exit(1)
 

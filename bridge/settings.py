@@ -225,14 +225,21 @@ class Settings(Slice):
     log: LogSettings = LogSettings()
 
 
+LEAST_SECRET = 8
+"""A shorter word may stand for something else as well: hiding it would only show that it is one."""
+
+
 def secrets_of(settings: Settings) -> list[str]:
-    """Return what must never be shown: as it is written in the settings, and as it is meant."""
-    url = settings.amqp.url.get_secret_value()
-    password = URL(url).password
-    written = url.partition("://")[2].rpartition("@")[0].partition(":")[2]
+    """Return what must never be shown, in each way in which it may be written."""
+    text = settings.amqp.url.get_secret_value()
+    url = URL(text)
+    written = text.partition("://")[2].rpartition("@")[0]  # user and password
     token = settings.http.token
-    found = [password, written, token.get_secret_value() if token else None]
-    return [each for each in found if each and each != "guest"]  # which is everybody's
+    found = [url.password, url.raw_password, written.partition(":")[2]]
+    words = [each for each in found if each and len(each) >= LEAST_SECRET and each != url.user]
+    whole = [written, f"{url.raw_user}:{url.raw_password}", f"{url.user}:{url.password}"]
+    pairs = [each for each in whole if url.password and url.user != "guest"]  # everybody's
+    return [*pairs, *words, *([token.get_secret_value()] if token else [])]
 
 
 class _Nothing(BaseModel):

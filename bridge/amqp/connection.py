@@ -21,6 +21,7 @@ from aiormq.exceptions import (
     ChannelAccessRefused,
     ChannelInvalidStateError,
     ConnectionNotAllowed,
+    InvalidFrameError,
     ProbableAuthenticationError,
 )
 from yarl import URL
@@ -176,5 +177,7 @@ async def _close(connection: AbstractConnection) -> None:
 
 def translated(error: BaseException | None) -> BrokerError:
     """Return what the library raised, in the bridge's own terms."""
+    if isinstance(error, InvalidFrameError) and "OpenOk" in str(error):  # a Close came instead
+        return BrokerRefused("its vhost is not there, or this user may not use it")
     words = str(error) or type(error).__name__ if error else "the connection was lost"
     return BrokerRefused(words) if isinstance(error, _REFUSALS) else BrokerDown(words)

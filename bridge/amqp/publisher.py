@@ -32,6 +32,7 @@ MOST_AT_ONCE = 512
 FEW = 32
 """Messages that are sent without waiting for the connection to take them."""
 
+_BLOCKED = "it takes nothing: its memory or disk alarm is on"
 WATCH_SECONDS = 0.5
 
 
@@ -71,9 +72,10 @@ class Publisher:
         events = cast("Channel", await channel.get_underlay_channel())
         replies = await (await connection.channel(on_return_raises=True)).get_underlay_channel()
         self._outbox.attach(replies)
-        flow = _Flow(events, journal, self._topology, self._settings, self._observer)
+        flow = _Flow(
+            events, journal, self._topology, self._settings, self._observer, sent_before=self._sent
+        )
         on_ready()
-        self._observer.repeated(max(0, self._sent - journal.settled))
         journal.hand_to(flow.take)
         working = {asyncio.create_task(work) for work in (flow.send(), flow.watch())}
         try:
@@ -85,8 +87,8 @@ class Publisher:
         finally:
             self._outbox.attach(None)
             journal.hand_to(None)
-            self._sent = flow.end()
-            self._observer.blocked(is_blocked=False)
+            self._sent = max(self._sent, flow.end())
+            self._observer.hindered("broker", None)
             for task in working:
                 task.cancel()
             await asyncio.wait(working)
@@ -106,12 +108,15 @@ class _Flow:
         topology: Topology,
         settings: AmqpSettings,
         observer: Observer,
+        *,
+        sent_before: int,
     ) -> None:
         self._express = Express(channel, self._on_confirm)
         self._journal = journal
         self._exchanges = topology.exchanges
         self._confirm_seconds = settings.confirm_timeout_seconds
         self._observer = observer
+        self._sent_before = sent_before  # up to this number, on another connection
         self._window = Window(journal.settled)
         self._room = asyncio.Event()
         self._is_waiting = False  # for the journal
@@ -129,7 +134,11 @@ class _Flow:
             self._is_waiting = True
             batch = await self._journal.read(self._window.last, MOST_AT_ONCE)
             self._is_waiting = False
-            await self._put([each for each in batch if each.sequence > self._window.last])
+            batch = [each for each in batch if each.sequence > self._window.last]
+            if batch and batch[0].sequence <= self._sent_before:
+                again = sum(each.sequence <= self._sent_before for each in batch)
+                self._observer.repeated(again)
+            await self._put(batch)
 
     def take(self, messages: Sequence[Sealed]) -> bool:
         """Send what was just committed, where it is what `send` waits for; return whether it was.
@@ -146,15 +155,15 @@ class _Flow:
     async def watch(self) -> None:
         """Raise `BrokerDown` where a message is not confirmed in time."""
         loop = asyncio.get_running_loop()
-        was_blocked = False
+        blocked_at = 0.0  # when it was seen last
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             is_blocked = await self._express.is_blocked()
-            if is_blocked != was_blocked:
-                self._observer.blocked(is_blocked=is_blocked)
-            was_blocked = is_blocked
+            self._observer.hindered("broker", _BLOCKED if is_blocked else None)
+            if is_blocked:  # it confirms nothing then, and its heartbeats show that it lives
+                blocked_at = loop.time()
             since = self._window.waiting_since
-            if since is not None and loop.time() - since > self._confirm_seconds:
+            if since is not None and loop.time() - max(since, blocked_at) > self._confirm_seconds:
                 raise BrokerDown(f"not confirmed within {self._confirm_seconds:g} s")
 
     def end(self) -> int:

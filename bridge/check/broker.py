@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from functools import partial
+from urllib.parse import unquote
 
 from aio_pika import connect
 from aio_pika.abc import AbstractConnection
@@ -24,6 +26,7 @@ from bridge.check.tactium import resolved
 from bridge.errors import BrokerError, BrokerRefused, TopologyConflict
 from bridge.settings import Settings
 
+ANSWER_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
 AMQP_PORT, AMQPS_PORT = 5672, 5671
 NO_TYPE = {"x-queue-type": "tactium-bridge-check"}
@@ -40,7 +43,8 @@ async def check(settings: Settings) -> AsyncIterator[Line]:
     yield name
     if name.todo:
         return
-    where = f"{url.user or 'guest'} at {url.host}:{port}, vhost {url.path.lstrip('/') or '/'}"
+    vhost = unquote(url.raw_path[1:]) or "/"
+    where = f"{url.user or 'guest'} at {url.host}:{port}, vhost {vhost}"
     try:
         async with asyncio.timeout(settings.amqp.connect_timeout_seconds):
             connection = await connect(url)
@@ -54,9 +58,17 @@ async def check(settings: Settings) -> AsyncIterator[Line]:
             yield line
         async for line in _check_topology(connection, topology):
             yield line
+    except TimeoutError:
+        todo = (
+            "see `rabbitmq-diagnostics alarms`: an alarm of its memory or disk holds back everybody"
+        )
+        yield Line.failed("broker", f"answers nothing for {ANSWER_SECONDS:g} s", todo)
+    except FOREIGN as error:
+        yield _refusal(where, translated(error))
     finally:
-        async with asyncio.timeout(CLOSE_SECONDS):
-            await connection.close()
+        with suppress(*FOREIGN):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await connection.close()
 
 
 def _refusal(where: str, error: BrokerError) -> Line:
@@ -133,7 +145,8 @@ async def _reads(connection: AbstractConnection, name: str, no_exchange: str) ->
 async def _is_allowed(connection: AbstractConnection, trial: Trial) -> bool:
     """Whether a trial does not fail for want of a right; that it fails otherwise is expected."""
     try:
-        await trial(connection)
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await trial(connection)
     except ChannelAccessRefused:
         return False
     except (ChannelNotFoundEntity, ChannelPreconditionFailed):
@@ -146,6 +159,7 @@ async def _check_topology(
 ) -> AsyncIterator[Line]:
     """Compare what is there with what the bridge would declare."""
     missing: list[str] = []
+    has_failed = False
     consumers = 0
     for item in topology.items:
         try:
@@ -157,12 +171,16 @@ async def _check_topology(
         except ChannelNotFoundEntity:
             missing.append(item.name)
         except TopologyConflict as error:
+            has_failed = True
             yield Line.failed("topology", str(error), "delete it once it is empty, as it says")
-        except FOREIGN as error:
-            yield Line.failed("topology", f"{item.name}: {translated(error)}", "see RabbitMQ's log")
+        except ChannelAccessRefused as error:
+            has_failed = True
+            yield Line.failed(
+                "topology", f"{item.name}: {error}", "give the permissions that are missing"
+            )
     if missing:
         yield Line.ok("topology", f"not there yet, the bridge declares it: {', '.join(missing)}")
-    else:
+    elif not has_failed:
         yield Line.ok("topology", "all there")
     if consumers:
         found_text = f"{consumers} consume commands: a bridge runs already"

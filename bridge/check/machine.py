@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from bridge.check.line import Line
+from bridge.journal.store import MOST_RESERVED_BYTES
 from bridge.settings import HttpSettings, JournalSettings
 
 NOT_SYNCHRONIZED = 5
@@ -51,19 +52,24 @@ def check_journal(settings: JournalSettings, *, is_in_use: bool) -> Iterator[Lin
             pass
     except OSError as error:
         closed.insert(0, f"{folder}: {error.strerror}")
-    if closed:
+    if path.is_dir():
+        yield Line.failed("journal", f"{path} is a folder", f"name a file in it: {_ELSEWHERE}")
+    elif closed:
         todo = f"let the bridge's user write there, or {_ELSEWHERE}"
         yield Line.failed("journal", f"cannot be written: {', '.join(closed)}", todo)
     else:
         state = "a bridge has it open" if is_in_use else "can be written"
         yield Line.ok("journal", f"{path} {state}", shows_a_bridge=is_in_use)
-    yield _check_room(folder, settings.max_bytes - _size(files))
+        yield _check_room(folder, settings.max_bytes - _size(files))
 
 
 def _check_room(folder: Path, may_grow_by: int) -> Line:
     disk = os.statvfs(folder)
     free = disk.f_bavail * disk.f_frsize
     found = f"{free // MEGABYTE:,} MiB free"
+    if free < MOST_RESERVED_BYTES:
+        todo = f"make room: the journal leaves the last {MOST_RESERVED_BYTES // MEGABYTE} MiB alone"
+        return Line.failed("journal's disk", found, todo)
     if free >= may_grow_by:
         return Line.ok("journal's disk", found)
     todo = f"it may grow by {may_grow_by // MEGABYTE:,} MiB: make room, or lower journal.max_bytes"

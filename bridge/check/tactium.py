@@ -72,20 +72,26 @@ async def _maybe_registered(
         return Line.ok(name, "left alone: another client is seen, the bridge that runs already")
     if not register:
         return Line.ok(name, "not tried; --register does, and then sees who else is connected")
-    decoder, heard = Decoder(settings.max_frame_bytes), []
-    answers: list[Frame] = []
+    decoder, heard = Decoder(settings.max_frame_bytes), list[Frame]()
     for form in REGISTRATIONS[settings.handshake]:
         writer.write(form)
         heard += await _listen(reader, decoder, settings.handshake_timeout_seconds)
-        answers = [each for each in heard if understand(each).agent == ADMINISTRATOR]
         if heard:
             break
     heard += await _listen(reader, decoder, LISTENING_SECONDS)
-    refusals = [each for each in answers if "OK" not in [field.upper() for field in each.fields]]
+    return _verdict(name, heard, is_closed=reader.at_eof())
+
+
+def _verdict(name: str, heard: Sequence[Frame], *, is_closed: bool) -> Line:
+    """Return what Tactium's frames say of a registration."""
+    answers = [each for each in heard if understand(each).agent == ADMINISTRATOR]
     others = [each for each in heard if understand(each).agent != ADMINISTRATOR]
-    if refusals:
-        todo = "stop the other client, or see Tactium's log for why"
-        return Line.failed(name, "Tactium refused: another administrator may be connected", todo)
+    todo = "see Tactium's log; another administrator may be connected: stop that client"
+    if is_closed:
+        found = "Tactium closed the connection when the bridge registered"
+        return Line.failed(name, found, todo)
+    if any("OK" not in [field.upper() for field in each.fields] for each in answers):
+        return Line.failed(name, "Tactium refused it", todo)
     if not heard:
         todo = "it may work all the same; see Tactium's log where no events come"
         return Line.warning(name, "Tactium took the connection and answered nothing", todo)
@@ -109,6 +115,9 @@ async def _listen(reader: asyncio.StreamReader, decoder: Decoder, seconds: float
             async with asyncio.timeout(left):
                 data = await reader.read(65_536)
         except TimeoutError:
+            break
+        except OSError:  # the peer broke it off
+            reader.feed_eof()
             break
         if not data:
             break

@@ -33,8 +33,8 @@ class Observer(Protocol):
     def changed(self, part: Part, *, ok: bool, reason: str) -> None:
         """Hear that a part is well, or is not; told again, it is so for another reason."""
 
-    def blocked(self, *, is_blocked: bool) -> None:
-        """Hear that the broker takes nothing, for an alarm of its memory or disk, or does again."""
+    def hindered(self, part: Part, reason: str | None) -> None:
+        """Hear why a part that is there does not do its work; None when it does again."""
 
     def committed(self, messages: Sequence[Sealed], agents: Collection[str]) -> None:
         """Hear what is in the journal now, and of which agents the state has changed."""
@@ -48,11 +48,14 @@ class Observer(Protocol):
     def confirmed(self, count: int, seconds: float) -> None:
         """Hear how many the broker confirmed, the first of them so long after it was sent."""
 
+    def settled(self, count: int) -> None:
+        """Hear how many have left the journal: confirmed, or given up."""
+
     def refused(self, count: int) -> None:
         """Hear how many were given up that a queue which is full refused, for that queue's sake."""
 
     def repeated(self, count: int) -> None:
-        """Hear how many are sent once more, of which the broker may have had some already."""
+        """Hear how many are sent once more, which the broker may have had already."""
 
     def returned(self) -> None:
         """Hear that a reply came back: its queue is gone."""
@@ -100,10 +103,11 @@ class Link(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """How much the journal holds that the broker has not confirmed, and its bytes on the disk."""
+    """What the broker has not confirmed: in the file, and its size; in memory, on its way there."""
 
     messages: int
     bytes: int
+    waiting: int
 
 
 class Journal(Protocol):

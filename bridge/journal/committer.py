@@ -95,7 +95,12 @@ class Committer:
         store = self._store
         inside = store.state.sequence - max(store.first - 1, self.settled)
         outside = sum(len(entry.what) for entry in self._batch) + self._waiting.messages
-        return Depth(inside + outside, store.bytes)
+        return Depth(inside, store.bytes, outside)
+
+    @property
+    def oldest_waiting(self) -> datetime | None:
+        """When the oldest was read that waits for the disk, None where none does."""
+        return self._batch[0].at if self._batch else self._waiting.oldest
 
     @property
     def is_quick(self) -> bool:
@@ -109,6 +114,9 @@ class Committer:
 
     def settle(self, through: int) -> None:
         """Forget all up to this number: the broker has confirmed it."""
+        left = through - max(self.settled, self._store.first - 1)  # and had not made way before
+        if left > 0:
+            self._observer.settled(left)
         self.settled = max(self.settled, through)
         self.commit_soon()
 

@@ -47,7 +47,7 @@ class DurableJournal:
         self._files = files
         self._clock = clock
         self._agents: list[tuple[str, bytes]] = []
-        self._outlet = Outlet(files, self._met_corrupt)
+        self._outlet = Outlet(files, self._met_corrupt, observer)
         self._observer = observer
         self._committer = Committer(settings, files, clock, observer, self._outlet.offer)
 
@@ -76,8 +76,10 @@ class DurableJournal:
 
     async def maybe_oldest(self) -> datetime | None:
         """Return when the oldest was read that the broker has not confirmed; None where none is."""
-        found = await self._outlet.maybe_one(self.settled) if self.depth.messages else None
-        return found.time if found is not None else None
+        if self.depth.messages:
+            found = await self._outlet.maybe_one(self.settled)
+            return found.time if found is not None else None
+        return self._committer.oldest_waiting
 
     def open(self) -> None:
         """Open the file, or set a corrupt one aside and begin another.

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import structlog
 
-from bridge.core.ports import Remembered, Take
+from bridge.core.ports import Observer, Remembered, Take
 from bridge.errors import JournalCorrupt, JournalUnwritable
 from bridge.journal.files import Files
 from bridge.journal.recent import Recent
@@ -23,8 +23,11 @@ READ_AGAIN_SECONDS = 5.0
 class Outlet:
     """One thread that reads, and what need not be read: `on_corrupt` is told of a bad page."""
 
-    def __init__(self, files: Files, on_corrupt: Callable[[JournalCorrupt], None]) -> None:
+    def __init__(
+        self, files: Files, on_corrupt: Callable[[JournalCorrupt], None], observer: Observer
+    ) -> None:
         self._files = files
+        self._observer = observer
         self._on_corrupt = on_corrupt
         self._thread = ThreadPoolExecutor(1, "journal-reader")
         self._recent = Recent()
@@ -90,7 +93,8 @@ class Outlet:
         loop = asyncio.get_running_loop()
         after = max(after, self._files.store.first - 1)  # what had to make way is not to be had
         try:
-            return await loop.run_in_executor(self._thread, self._files.reader.read, after, most)
+            read = self._files.reader.read
+            found = await loop.run_in_executor(self._thread, read, after, most)
         except JournalCorrupt as error:
             self._on_corrupt(error)
         except JournalUnwritable as error:
@@ -99,6 +103,10 @@ class Outlet:
                 reason=str(error),
                 todo="see the disk that journal.path is on; it is tried again",
             )
+            self._observer.hindered("journal", str(error))
             await asyncio.sleep(READ_AGAIN_SECONDS)
             self._committed.set()
+        else:
+            self._observer.hindered("journal", None)
+            return found
         return []

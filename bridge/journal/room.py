@@ -83,7 +83,8 @@ class Room:
         elif self._is_full and not full:
             log.warning("journal_has_room_again")
         if did_refuse or full != self._is_full:
-            reason = "it is full, and the oldest make way" if full else "written"
+            way_out = "Tactium waits" if self._pauses else "the oldest make way"
+            reason = f"it is full, and {way_out}" if full else "written"
             self._observer.changed("journal", ok=not full, reason=reason)
         self._is_full = full
 

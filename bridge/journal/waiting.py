@@ -63,6 +63,11 @@ class Waiting:
         """How many are to be published of all that waits."""
         return sum(len(entry.what) for entry in self._entries)
 
+    @property
+    def oldest(self) -> datetime | None:
+        """When the first of them happened."""
+        return self._entries[0].at if self._entries else None
+
     def add(self, entry: Entry) -> None:
         """Add one: behind all others, or before them where it has no place in their order."""
         if isinstance(entry.note, Begun):

@@ -189,6 +189,7 @@ class TcpLink:
         self._writer = None
         stopped = isinstance(error, asyncio.CancelledError)
         reason = "the bridge stopped" if stopped else _words(error)
+        self._observer.changed("link", ok=False, reason=reason)
         report = log.info if stopped else log.warning
         report("link_down", peer=self._peer, reason=reason)
         was_silent = isinstance(error, LinkSilent | TimeoutError)

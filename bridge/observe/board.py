@@ -140,9 +140,18 @@ class Board:
             "ready": self._status.is_ready,
             "role": self._status.role,
             "parts": self._status.parts(),
-            "journal": {"events": depth.messages, "bytes": depth.bytes, "dropped": dropped},
-            "hidden_agents": max(0, len(self._agents.names()) - len(self._shown)),
+            "journal": {
+                "events": depth.messages + depth.waiting,
+                "bytes": depth.bytes,
+                "dropped": dropped,
+            },
+            "hidden_agents": self._hidden(),
         }
+
+    def _hidden(self) -> int:
+        """Return how many agents have no tile, as there are too many."""
+        is_full = len(self._shown) >= MOST_TILES
+        return max(0, len(self._agents.names()) - MOST_TILES) if is_full else 0
 
     def _lists(self, *, latest: bool) -> dict[str, Any]:
         return {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import math
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -34,6 +35,7 @@ COOKIE_SECONDS = 30 * 86_400
 SEND_SECONDS = 5.0
 """A viewer who takes nothing for so long is let go."""
 
+DISK_SECONDS = 2.0
 CLOSE_SECONDS = 0.5
 PAGE = files("bridge.observe") / "page"
 FILES = {
@@ -90,17 +92,28 @@ class Face:
 
     async def run(self) -> None:
         """Answer, until cancelled. A port that cannot be had is tried again: events go before."""
-        runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=CLOSE_SECONDS)
+        runner = web.AppRunner(
+            self._app(),
+            access_log=None,
+            shutdown_timeout=CLOSE_SECONDS,
+            auto_decompress=False,  # a body that nobody reads must not be unpacked either
+            lingering_time=0,
+        )
         await runner.setup()
         self._door = Door(cast("web.Server", runner.server))
-        feeding = asyncio.create_task(self._feed.run())
         try:
-            with await self._listen() as listening:
-                await self._door.accept(listening)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._feed.run())
+                with await self._listen() as listening:
+                    await self._door.accept(listening)
         finally:
-            feeding.cancel()
             self._feed.close()
             await runner.cleanup()
+
+    @property
+    def _cookie(self) -> str:
+        """The cookie's name: browsers tell no ports apart, and each is another site's."""
+        return f"{COOKIE}_{self.address[1] if self.address else 0}"
 
     async def url(self) -> str:
         """Wait until it listens, and return where."""
@@ -156,6 +169,7 @@ class Face:
         app.router.add_get("/events", self._events)
         for path in FILES:
             app.router.add_get(path, self._file)
+        app.on_response_prepare.append(_for_one_request)
         return app
 
     @web.middleware
@@ -171,9 +185,6 @@ class Face:
         except Exception:
             log.exception("http_failed", todo="report this as a bug")
             response = _text(500, "the bridge's log says why")
-        if not response.prepared:
-            response.headers.update(SAFE)
-            response.force_close()  # one request for a connection: see `Door`
         return response
 
     def _maybe_refusal(self, request: web.Request) -> web.Response | None:
@@ -183,14 +194,14 @@ class Face:
             if self.address is not None and _is_local(self.address[0]) and not _asks_here(request):
                 return _text(403, "ask for it by the name localhost, or set http.token")
             return None
-        given = [request.cookies.get(COOKIE, "")]
+        given = [request.cookies.get(self._cookie, "")]
         scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             given.append(credentials.strip())
         if request.path == "/":
-            given.append(request.query.get("token", ""))
+            given.append(request.query.get("token", "").replace(" ", "+"))  # which means the same
         expected = token.get_secret_value().encode()
-        if any(hmac.compare_digest(each.encode(), expected) for each in given):
+        if any(hmac.compare_digest(each.encode("utf-8", "replace"), expected) for each in given):
             return None
         log.warning("http_refused", todo="a request came without http.token, or with another")
         refusal = _text(401, "give the token: Authorization: Bearer …, or open /?token=…")
@@ -209,11 +220,19 @@ class Face:
         )
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        oldest = await self._journal.maybe_oldest()
-        age = max(0.0, (self._clock() - oldest).total_seconds()) if oldest is not None else 0.0
+        age = await self._oldest_seconds()
         text = self._watch.metrics.text(self._watch.status, self._journal.depth, age)
         content_type = "text/plain; version=0.0.4; charset=utf-8"
         return web.Response(body=text, headers={"Content-Type": content_type})
+
+    async def _oldest_seconds(self) -> float:
+        """Return how old the oldest message is; no number where the disk does not say in time."""
+        try:
+            async with asyncio.timeout(DISK_SECONDS):
+                oldest = await self._journal.maybe_oldest()
+        except TimeoutError:
+            return math.nan
+        return max(0.0, (self._clock() - oldest).total_seconds()) if oldest is not None else 0.0
 
     async def _file(self, request: web.Request) -> web.Response:
         _, kind = FILES[request.path]
@@ -221,7 +240,7 @@ class Face:
         token = self._settings.token
         if token is not None and "token" in request.query:
             response.set_cookie(
-                COOKIE,
+                self._cookie,
                 token.get_secret_value(),
                 max_age=COOKIE_SECONDS,
                 httponly=True,
@@ -235,8 +254,7 @@ class Face:
             refusal = _text(503, "too many look already")
             refusal.headers["Retry-After"] = "10"
             return refusal
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", **SAFE})
-        response.force_close()
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         with self._feed.viewer() as viewer, suppress(ConnectionError, TimeoutError):
             await response.prepare(request)
             if self._door is not None:
@@ -248,6 +266,16 @@ class Face:
         if request.transport is not None:
             request.transport.abort()
         return response
+
+
+async def _for_one_request(_: web.Request, response: web.StreamResponse) -> None:
+    """Say how an answer is to be treated, and end its connection: see `Door`.
+
+    The library gives some answers by itself, which pass no middleware but this.
+    """
+    response.headers.update(SAFE)
+    response.headers["Connection"] = "close"
+    response.force_close()
 
 
 def _text(status: int, text: str) -> web.Response:

@@ -32,6 +32,7 @@ REPEAT_SECONDS = 60.0
 MOST_WAITING = 10_000
 FLUSH_SECONDS = 1.0
 
+_OURS = ("level", "timestamp")
 _LIMITED = ("warning", "error", "critical")
 
 
@@ -75,6 +76,12 @@ def configure(settings: LogSettings, secrets: Collection[str] = ()) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def flush() -> None:
+    """Wait until all lines are written, but not for long."""
+    for handler in logging.root.handlers:
+        handler.flush()
 
 
 class Writer(logging.Handler):
@@ -163,7 +170,9 @@ class Cleaner:
 
     def __call__(self, _logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
         """Return the line with every text in it cleaned."""
-        return {name: self._cleaned(value) for name, value in line.items()}
+        return {
+            name: value if name in _OURS else self._cleaned(value) for name, value in line.items()
+        }
 
     def _cleaned(self, value: object) -> object:
         match value:

@@ -31,8 +31,8 @@ class Metrics:
 
     def __init__(self, max_bytes: int) -> None:
         self._registry = registry = CollectorRegistry()
-        self._confirm_seconds = ConfirmSeconds()
-        registry.register(self._confirm_seconds)
+        self.confirm_seconds = ConfirmSeconds()
+        registry.register(self.confirm_seconds)
         ProcessCollector(registry=registry)
 
         def gauge(name: str, text: str) -> Gauge:
@@ -48,12 +48,13 @@ class Metrics:
         )
         self._leader = gauge("leader", "Whether this bridge is the one connected to Tactium.")
         self._journal_ok = gauge("journal_ok", "Whether the journal is written and not full.")
-        self._journal_events = gauge("journal_events", "Messages that are not confirmed yet.")
+        self._journal_events = gauge("journal_events", "Messages in it that are not confirmed.")
+        self._journal_waiting = gauge("journal_waiting_events", "Messages in memory for its disk.")
         self._journal_bytes = gauge("journal_bytes", "Size of the journal's messages.")
         self._journal_oldest = gauge("journal_oldest_seconds", "Age of the oldest not confirmed.")
         gauge("journal_max_bytes", "Size at which the oldest make way.").set(max_bytes)
         self._events = counter("events", "Messages taken in, the bridge's own too.", "type")
-        self._confirmed = counter("events_confirmed", "Messages that the broker confirmed.")
+        self.confirmed = counter("events_confirmed", "Messages that the broker confirmed.")
         self.repeated = counter("events_repeated", "Messages sent again on a new connection.")
         self.refused = counter("events_refused", "Messages given up for a full queue's sake.")
         self.dropped_so_far = 0
@@ -98,11 +99,6 @@ class Metrics:
         self._gaps.labels(gap["cause"]).inc()
         self._gap_seconds.inc(max(0.0, (_moment(gap["to"]) - _moment(gap["from"])).total_seconds()))
 
-    def confirm(self, count: int, seconds: float) -> None:
-        """Count messages that the broker confirmed, so long after they were sent."""
-        self._confirmed.inc(count)
-        self._confirm_seconds.observe(seconds, count)
-
     def drop(self, count: int) -> None:
         """Count messages that had to make way or were lost."""
         self.dropped_so_far += count
@@ -116,10 +112,11 @@ class Metrics:
         """Return everything in Prometheus' text format."""
         self._link_up.set(status["link"].ok)
         self._broker_up.set(status.is_connected)
-        self._broker_blocked.set(status.is_blocked)
+        self._broker_blocked.set(status.is_hindered("broker"))
         self._leader.set(status.role == "leader")
         self._journal_ok.set(status["journal"].ok)
         self._journal_events.set(depth.messages)
+        self._journal_waiting.set(depth.waiting)
         self._journal_bytes.set(depth.bytes)
         self._journal_oldest.set(oldest_seconds)
         return generate_latest(self._registry)

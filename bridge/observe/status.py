@@ -32,7 +32,7 @@ class Status:
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
         self.role: Literal["leader"] = "leader"
-        self._blocked: Light | None = None
+        self._hindered: dict[Part, Light] = {}
         self._lights = {part: Light(ok=False, since=clock(), reason="starting") for part in PARTS}
 
     def __repr__(self) -> str:
@@ -43,19 +43,18 @@ class Status:
         return f"waits for {', '.join(dark)}" if dark else "all is well"
 
     def __getitem__(self, part: Part) -> Light:
-        """Return a part's light; a broker that takes nothing is not well."""
+        """Return a part's light; one that is there and does not do its work is not well."""
         light = self._lights[part]
-        return self._blocked if part == "broker" and light.ok and self._blocked else light
+        return self._hindered.get(part, light) if light.ok else light
 
     @property
     def is_ready(self) -> bool:
         """Whether all parts are well."""
         return all(self[part].ok for part in PARTS)
 
-    @property
-    def is_blocked(self) -> bool:
-        """Whether the broker takes nothing just now."""
-        return self._blocked is not None
+    def is_hindered(self, part: Part) -> bool:
+        """Return whether a part does not do its work, though it may be there."""
+        return part in self._hindered
 
     @property
     def is_connected(self) -> bool:
@@ -70,12 +69,14 @@ class Status:
         self._lights[part] = Light(ok, since, reason)
         return has_changed
 
-    def block(self, *, is_blocked: bool) -> bool:
-        """Note whether the broker takes nothing just now; return whether that is new."""
-        if is_blocked == self.is_blocked:
+    def hinder(self, part: Part, reason: str | None) -> bool:
+        """Note why a part does not do its work, None when it does; return whether that is new."""
+        if (reason is not None) == self.is_hindered(part):
             return False
-        reason = "the broker takes nothing: its memory or disk alarm is on"
-        self._blocked = Light(ok=False, since=self._clock(), reason=reason) if is_blocked else None
+        if reason is None:
+            del self._hindered[part]
+        else:
+            self._hindered[part] = Light(ok=False, since=self._clock(), reason=reason)
         return True
 
     def parts(self) -> dict[str, Any]:

@@ -44,6 +44,7 @@ class Watch:
         self.metrics = Metrics(max_bytes)
         self.board = Board(site=site, mask=mask, status=self.status, agents=agents, clock=clock)
         self._were_up: set[Part] = set()
+        self._given_up = 0  # and not settled yet
 
     def __repr__(self) -> str:
         return f"<Watch: {self.status}>"
@@ -55,12 +56,14 @@ class Watch:
                 self.metrics.reconnected(PEERS[part])
             self._were_up.add(part)
 
-    def blocked(self, *, is_blocked: bool) -> None:
-        """Show whether the broker takes nothing."""
-        if not self.status.block(is_blocked=is_blocked):
+    def hindered(self, part: Part, reason: str | None) -> None:
+        """Show that a part does not do its work, though it is there, or does again."""
+        if not self.status.hinder(part, reason) or part != "broker":
             return
-        if is_blocked:
-            log.error("broker_blocked", todo="free RabbitMQ's memory or disk; nothing is lost")
+        if reason is not None:
+            log.error(
+                "broker_blocked", todo="free RabbitMQ's memory or disk: events wait meanwhile"
+            )
         else:
             log.warning("broker_unblocked")
 
@@ -87,11 +90,18 @@ class Watch:
         self.metrics.drop(count)
 
     def confirmed(self, count: int, seconds: float) -> None:
-        """Count what the broker has."""
-        self.metrics.confirm(count, seconds)
+        """Measure how long the broker took."""
+        self.metrics.confirm_seconds.observe(seconds, count)
+
+    def settled(self, count: int) -> None:
+        """Count what the broker has; what was given up is counted as that."""
+        given_up = min(count, self._given_up)
+        self._given_up -= given_up
+        self.metrics.confirmed.inc(count - given_up)
 
     def refused(self, count: int) -> None:
         """Count what was given up for a full queue's sake."""
+        self._given_up += count
         self.metrics.refused.inc(count)
 
     def repeated(self, count: int) -> None:

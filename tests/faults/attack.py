@@ -6,6 +6,7 @@ Takes the port, and says when it is under way.
 from __future__ import annotations
 
 import asyncio
+import gzip
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -46,7 +47,12 @@ async def _again(what: Callable[[], Awaitable[None]]) -> None:
 async def attack(port: int) -> None:
     """Do all of it."""
     stream = b"GET /events " + HEAD + b"\r\n"
+    bomb = gzip.compress(b"\0" * 25_000_000)
+    packed = b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb)
     requests = (
+        b"POST /healthz " + HEAD + packed + bomb,
+        (b"GET /healthz " + HEAD + b"Expect: f\r\n\r\n") * 500,
+        b"GET / " + HEAD + b"Authorization: Bearer \xff\r\n\r\n",
         b"GET /metrics " + HEAD + b"Authorization: Bearer wrong\r\n\r\n",
         b"GET /../../etc/passwd " + HEAD + b"\r\n",
         b"GET / " + HEAD + b"X: " + b"a" * 1_000_000 + b"\r\n\r\n",

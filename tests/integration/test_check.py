@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -14,8 +15,9 @@ from aio_pika import connect
 from pydantic import BaseModel, SecretStr
 
 from bridge.check import Line, Verdict, check
-from bridge.sandbox import RabbitMQNode
+from bridge.sandbox import RabbitMQNode, private_rabbitmq
 from bridge.settings import AmqpSettings, HttpSettings, JournalSettings, LinkSettings, Settings
+from tests.integration.conftest import make_site
 from tests.integration.program import ended, environment_of, program
 from tests.integration.site import OpenSite, Site, until
 
@@ -162,7 +164,45 @@ async def test_what_is_wrong_is_named(site: Site, change: dict[str, Any], wrong:
     found = await lines(site.settings.model_copy(update=update))
     assert bad(found) == {wrong}
     assert found[wrong].todo
+    assert ("vhost is not there" in found[wrong].found) == ("nowhere" in str(change))
     assert not any("wrong-password" in str(line) for line in found.values())
+
+
+@pytest.mark.parametrize("abort", [False, True])
+async def test_a_tactium_that_hangs_up_is_named(site: Site, *, abort: bool) -> None:
+    """Who registers and is cut off cannot run, whatever way it is cut off."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"$")
+        if abort:
+            linger = struct.pack("ii", 1, 0)  # a close that is a reset
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    async with server:
+        link = LinkSettings(host="127.0.0.1", port=server.sockets[0].getsockname()[1])
+        settings = site.settings.model_copy(update={"link": link})
+        found = await lines(settings, register=True)
+    assert bad(found) == {"registration"}
+    assert "closed" in found["registration"].found
+
+
+async def test_an_alarm_at_the_broker_is_named(tmp_path: Path) -> None:
+    """What it holds back does not hold back the check."""
+    async with private_rabbitmq() as node, make_site(node.url(), tmp_path / "bridge.db") as site:
+        await node.ctl("set_vm_memory_high_watermark", "0.000001")
+        found = await lines(site.settings)
+    assert "broker" in bad(found)
+    assert "alarms" in found["broker"].todo
+    assert "clock" in found
+
+
+async def test_a_folder_is_no_journal(site: Site, tmp_path: Path) -> None:
+    """It is named, though it can be written to."""
+    journal = JournalSettings(path=tmp_path)
+    found = await lines(site.settings.model_copy(update={"journal": journal}))
+    assert bad(found) == {"journal"}
 
 
 async def test_a_queue_that_differs_is_named(site: Site) -> None:

@@ -37,7 +37,7 @@ def known() -> set[str]:
     metrics = Metrics(1)
     metrics.took(["call.started"])
     metrics.ended({"command": "pause", "outcome": "ok", "duration_seconds": 0.1})
-    text = metrics.text(Status(lambda: datetime.now(UTC)), Depth(0, 0), 0).decode()
+    text = metrics.text(Status(lambda: datetime.now(UTC)), Depth(0, 0, 0), 0).decode()
     return {
         sample.name for family in text_string_to_metric_families(text) for sample in family.samples
     } | set(RECORDED)

@@ -29,8 +29,7 @@ def _restored() -> object:
 
 def written(capsys: pytest.CaptureFixture[str]) -> str:
     """Return what was logged, once it is written."""
-    for handler in logging.root.handlers:
-        handler.flush()
+    logs.flush()
     return capsys.readouterr().err
 
 

@@ -15,7 +15,7 @@ NOW = datetime(2026, 11, 25, tzinfo=UTC)
 
 
 def numbers(metrics: Metrics) -> dict[str, float]:
-    text = metrics.text(Status(lambda: NOW), Depth(3, 4_096), 1.5).decode()
+    text = metrics.text(Status(lambda: NOW), Depth(3, 4_096, 0), 1.5).decode()
     return {
         f"{sample.name}{sorted(sample.labels.items())}": sample.value
         for family in text_string_to_metric_families(text)
@@ -60,9 +60,9 @@ def test_a_command_is_counted_by_its_name_and_outcome() -> None:
 def test_many_confirms_are_counted_at_once() -> None:
     """As if each had been observed alone; a bound belongs to its own bucket."""
     metrics = Metrics(1)
-    metrics.confirm(500, 0.004)
-    metrics.confirm(2, 0.005)
-    metrics.confirm(1, 99.0)
+    metrics.confirm_seconds.observe(0.004, 500)
+    metrics.confirm_seconds.observe(0.005, 2)
+    metrics.confirm_seconds.observe(99.0, 1)
     found = numbers(metrics)
     bucket = "tactium_bridge_confirm_seconds_bucket[('le', '{}')]"
     assert found[bucket.format("0.0025")] == 0

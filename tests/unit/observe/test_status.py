@@ -44,13 +44,13 @@ def test_a_broker_that_takes_nothing_is_ill() -> None:
     """Though its connections are there; when it takes again, all is as before."""
     lights = status()
     lights.change("broker", ok=True, reason="connected")
-    assert lights.block(is_blocked=True)
-    assert not lights.block(is_blocked=True)
+    assert lights.hinder("broker", "an alarm is on")
+    assert not lights.hinder("broker", "an alarm is on")
     assert not lights["broker"].ok
     assert "alarm" in lights["broker"].reason
     assert lights.is_connected
     lights.change("broker", ok=False, reason="gone")
     assert lights["broker"].reason == "gone"
     lights.change("broker", ok=True, reason="connected")
-    assert lights.block(is_blocked=False)
+    assert lights.hinder("broker", None)
     assert lights["broker"].ok
