@@ -67,17 +67,17 @@ class Board:
     def __repr__(self) -> str:
         return f"<Board: {len(self._shown)} tiles>"
 
-    def committed(self, messages: Sequence[Sealed], agents: Iterable[str]) -> None:
-        """Note what was taken in, and whose state changed by it."""
+    def committed(
+        self, messages: Sequence[Sealed], own: Sequence[Sealed], agents: Iterable[str]
+    ) -> None:
+        """Note what was taken in, the bridge's `own` with it, and whose state changed by it."""
         self._changed.update(agents)
         self._count += len(messages)
         # What is older than the latest few is not shown anyway.
-        for message in messages[-MOST_SHOWN:]:
-            if message.stream == "events":
-                self._events.add(message)
-        for message in messages:
-            if message.stream == "bridge":
-                self._took_own(message)
+        latest = messages[-MOST_SHOWN:]
+        self._events.add(*([each for each in latest if each.stream == "events"] if own else latest))
+        for message in own:
+            self._took_own(message)
 
     def second(self) -> None:
         """Note that a whole second is over."""
@@ -177,9 +177,9 @@ class _Latest:
         self.all: deque[Sealed] = deque(maxlen=most)
         self.fresh: deque[Sealed] = deque(maxlen=most)
 
-    def add(self, message: Sealed) -> None:
-        self.all.append(message)
-        self.fresh.append(message)
+    def add(self, *messages: Sealed) -> None:
+        self.all.extend(messages)
+        self.fresh.extend(messages)
 
     def tell(self, *, latest: bool) -> deque[Sealed]:
         return self.all if latest else self.fresh

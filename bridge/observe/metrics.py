@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter as Tally
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime
 from importlib.metadata import version
 from math import isinf
 from typing import Any, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from bridge.core.ports import Depth
+from bridge.messages.envelope import Sealed
 from bridge.messages.notices import GapCause
-from bridge.observe.masking import command_name
+from bridge.observe.masking import command_name, short_type
 from bridge.observe.status import Status
 
 PREFIX = "tactium_bridge"
@@ -31,8 +32,8 @@ class Metrics:
 
     def __init__(self, max_bytes: int) -> None:
         self._registry = registry = CollectorRegistry()
-        self.confirm_seconds = ConfirmSeconds()
-        registry.register(self.confirm_seconds)
+        self.flow = Flow()
+        registry.register(self.flow)
         ProcessCollector(registry=registry)
 
         def gauge(name: str, text: str) -> Gauge:
@@ -53,8 +54,6 @@ class Metrics:
         self._journal_bytes = gauge("journal_bytes", "Size of the journal's messages.")
         self._journal_oldest = gauge("journal_oldest_seconds", "Age of the oldest not confirmed.")
         gauge("journal_max_bytes", "Size at which the oldest make way.").set(max_bytes)
-        self._events = counter("events", "Messages taken in, the bridge's own too.", "type")
-        self.confirmed = counter("events_confirmed", "Messages that the broker confirmed.")
         self.repeated = counter("events_repeated", "Messages sent again on a new connection.")
         self.refused = counter("events_refused", "Messages given up for a full queue's sake.")
         self.dropped_so_far = 0
@@ -79,11 +78,6 @@ class Metrics:
             self._gaps.labels(cause)
         for peer in PEERS.values():
             self._reconnects.labels(peer)
-
-    def took(self, kinds: Iterable[str]) -> None:
-        """Count messages that were taken in, by their short types."""
-        for kind, count in Tally(kinds).items():
-            self._events.labels(kind).inc(count)
 
     def malformed(self) -> None:
         """Count a piece from Tactium that is no frame."""
@@ -122,29 +116,48 @@ class Metrics:
         return generate_latest(self._registry)
 
 
-class ConfirmSeconds(Collector):
-    """A histogram that takes many observations at once, which the library's own cannot."""
+class Flow(Collector):
+    """What is counted for every message: plain numbers, which are families when they are asked for.
+
+    `taken` counts messages by their type, `confirmed` those that the broker has.
+    """
 
     def __init__(self) -> None:
-        self._counts = [0] * (len(CONFIRM_SECONDS) + 1)
-        self._sum = 0.0
+        self.taken: defaultdict[str, int] = defaultdict(int)
+        self.confirmed = 0
+        self._buckets = [0] * (len(CONFIRM_SECONDS) + 1)
+        self._seconds = 0.0
+
+    def took(self, messages: Sequence[Sealed]) -> None:
+        """Count messages that were taken in."""
+        taken = self.taken
+        for message in messages:
+            taken[message.type] += 1
 
     def observe(self, seconds: float, times: int) -> None:
-        """Count a time so many times."""
-        self._counts[bisect_left(CONFIRM_SECONDS, seconds)] += times
-        self._sum += seconds * times
+        """Note how long so many confirms took: many at once, as the library's histogram cannot."""
+        self._buckets[bisect_left(CONFIRM_SECONDS, seconds)] += times
+        self._seconds += seconds * times
 
-    def collect(self) -> Sequence[HistogramMetricFamily]:
-        """Return the histogram as it stands."""
+    def collect(self) -> Sequence[Metric]:
+        """Return all of it as it stands."""
+        events = CounterMetricFamily(
+            f"{PREFIX}_events", "Messages taken in, the bridge's own too.", labels=["type"]
+        )
+        for kind, count in self.taken.items():
+            events.add_metric([short_type(kind)], count)
+        confirmed = CounterMetricFamily(
+            f"{PREFIX}_events_confirmed", "Messages that the broker confirmed.", self.confirmed
+        )
         total, buckets = 0, []
-        for bound, count in zip((*CONFIRM_SECONDS, float("inf")), self._counts, strict=True):
+        for bound, count in zip((*CONFIRM_SECONDS, float("inf")), self._buckets, strict=True):
             total += count
             buckets.append(("+Inf" if isinf(bound) else str(float(bound)), total))
-        family = HistogramMetricFamily(
+        seconds = HistogramMetricFamily(
             f"{PREFIX}_confirm_seconds", "From a message's sending to its confirm."
         )
-        family.add_metric([], buckets, self._sum)
-        return [family]
+        seconds.add_metric([], buckets, self._seconds)
+        return [events, confirmed, seconds]
 
 
 def _moment(text: str) -> datetime:

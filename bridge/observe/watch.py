@@ -23,6 +23,7 @@ from bridge.observe.metrics import PEERS, Metrics
 from bridge.observe.status import Status
 
 log = structlog.get_logger(__name__)
+_level = logging.getLogger(__name__)
 
 _OWN = f"tactium.{OWN}"
 
@@ -70,19 +71,20 @@ class Watch:
     def committed(self, messages: Sequence[Sealed], agents: Collection[str]) -> None:
         """Count and show what was taken in."""
         try:
-            self.metrics.took([short_type(message.type) for message in messages])
-            self.board.committed(messages, agents)
-            for message in messages:
-                if message.stream == "bridge":
-                    self._took_own(message)
-            if logging.getLogger(__name__).isEnabledFor(logging.DEBUG):
+            own = [message for message in messages if message.stream == "bridge"]
+            self.metrics.flow.took(messages)
+            self.board.committed(messages, own, agents)
+            for message in own:
+                self._took_own(message)
+            if _level.isEnabledFor(logging.DEBUG):
                 self._log_all(messages)
         except Exception:  # nobody's event must be lost because it could not be shown
             log.exception("watching_failed", todo="report this as a bug")
 
     def shed(self, what: Occurrence) -> None:
         """Count what came and had to make way at once."""
-        self.metrics.took([what.type if isinstance(what, Event) else f"{OWN}{what.type}"])
+        kind = what.type if isinstance(what, Event) else f"{OWN}{what.type}"
+        self.metrics.flow.taken[f"tactium.{kind}"] += 1
         self.metrics.drop(1)
 
     def dropped(self, count: int) -> None:
@@ -91,13 +93,13 @@ class Watch:
 
     def confirmed(self, count: int, seconds: float) -> None:
         """Measure how long the broker took."""
-        self.metrics.confirm_seconds.observe(seconds, count)
+        self.metrics.flow.observe(seconds, count)
 
     def settled(self, count: int) -> None:
         """Count what the broker has; what was given up is counted as that."""
         given_up = min(count, self._given_up)
         self._given_up -= given_up
-        self.metrics.confirmed.inc(count - given_up)
+        self.metrics.flow.confirmed += count - given_up
 
     def refused(self, count: int) -> None:
         """Count what was given up for a full queue's sake."""

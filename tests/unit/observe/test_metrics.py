@@ -60,9 +60,9 @@ def test_a_command_is_counted_by_its_name_and_outcome() -> None:
 def test_many_confirms_are_counted_at_once() -> None:
     """As if each had been observed alone; a bound belongs to its own bucket."""
     metrics = Metrics(1)
-    metrics.confirm_seconds.observe(0.004, 500)
-    metrics.confirm_seconds.observe(0.005, 2)
-    metrics.confirm_seconds.observe(99.0, 1)
+    metrics.flow.observe(0.004, 500)
+    metrics.flow.observe(0.005, 2)
+    metrics.flow.observe(99.0, 1)
     found = numbers(metrics)
     bucket = "tactium_bridge_confirm_seconds_bucket[('le', '{}')]"
     assert found[bucket.format("0.0025")] == 0
