@@ -30,6 +30,7 @@ REPEAT_SECONDS = 60.0
 """So many warnings of one name in such a time; the next one says how many were left out."""
 
 MOST_WAITING = 10_000
+GATHER_SECONDS = 0.02
 FLUSH_SECONDS = 1.0
 
 _OURS = ("level", "timestamp")
@@ -70,6 +71,7 @@ def configure(settings: LogSettings, secrets: Collection[str] = ()) -> None:
             structlog.stdlib.filter_by_level,
             *shared,
             Limiter(time.monotonic),
+            structlog.processors.format_exc_info,  # no other thread knows what was raised here
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -87,13 +89,14 @@ def flush() -> None:
 class Writer(logging.Handler):
     """Writes lines in a thread: whoever reads them slowly, or not at all, must not hold up events.
 
-    So many lines wait for it; of those beyond, the next line that finds room tells.
+    It lets some gather, so that no command waits for what is said of it. So many lines
+    wait for it; of those beyond, the next line that finds room tells.
     """
 
     def __init__(self, stream: TextIO, most_waiting: int = MOST_WAITING) -> None:
         super().__init__()
         self._stream = stream
-        self._waiting: queue.Queue[str | None] = queue.Queue(most_waiting)
+        self._waiting: queue.Queue[logging.LogRecord | None] = queue.Queue(most_waiting)
         self._lost = 0
         self._thread = threading.Thread(target=self._write, name="log-writer", daemon=True)
         self._thread.start()
@@ -101,16 +104,13 @@ class Writer(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Have a line written, or count it as lost."""
         try:
-            text = self.format(record)
             if self._lost and self._waiting.qsize() < self._waiting.maxsize // 2:
                 lost, self._lost = self._lost, 0
                 told = f"{lost} log lines were lost: whoever reads them is too slow"
-                self._waiting.put_nowait(self.format(_warning(told)))
-            self._waiting.put_nowait(text)
+                self._waiting.put_nowait(_warning(told))
+            self._waiting.put_nowait(record)
         except queue.Full:
             self._lost += 1
-        except Exception:  # noqa: BLE001 - as in every handler of the standard library
-            self.handleError(record)
 
     def flush(self) -> None:
         """Wait until all is written, but not for long."""
@@ -125,14 +125,26 @@ class Writer(logging.Handler):
         super().close()
 
     def _write(self) -> None:
-        text: str | None = ""
-        while text is not None:
-            text = self._waiting.get()
-            if text is not None:
-                with suppress(OSError, ValueError):  # whoever read it has gone
-                    self._stream.write(f"{text}\n")
-                    self._stream.flush()
-            self._waiting.task_done()
+        batch: list[logging.LogRecord | None] = []
+        while None not in batch:
+            batch = [self._waiting.get()]
+            time.sleep(GATHER_SECONDS)
+            with suppress(queue.Empty):
+                while True:
+                    batch.append(self._waiting.get_nowait())
+            for record in batch:
+                if record is not None:
+                    self._say(record)
+                self._waiting.task_done()
+
+    def _say(self, record: logging.LogRecord) -> None:
+        try:
+            self._stream.write(f"{self.format(record)}\n")
+            self._stream.flush()
+        except (OSError, ValueError):
+            pass  # whoever read it has gone
+        except Exception:  # noqa: BLE001 - as in every handler of the standard library
+            self.handleError(record)
 
 
 def _warning(text: str) -> logging.LogRecord:
