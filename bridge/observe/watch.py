@@ -17,6 +17,7 @@ import structlog
 from bridge.core.ports import Part
 from bridge.messages.envelope import Occurrence, Sealed
 from bridge.messages.events import Event
+from bridge.messages.replies import Outcome
 from bridge.observe.board import Agents, Board
 from bridge.observe.masking import OWN, command_name, short_type, shown
 from bridge.observe.metrics import PEERS, Metrics
@@ -126,7 +127,9 @@ class Watch:
         elif kind.startswith("command."):
             command = _data(message)
             self.metrics.ended(command)
-            log.info(
+            is_well = command["outcome"] in (Outcome.OK, Outcome.SENT)
+            report = log.debug if is_well else log.info  # the audit trail has them all
+            report(
                 "command_ended",
                 event_id=message.id,
                 command_id=command["id"],
