@@ -178,13 +178,14 @@ async def test_the_chart_moves(chromium: Browser, site: Site) -> None:
         await light(page, "link", "true")
         chart = page.locator("#rate-chart")
         before = int(await chart.get_attribute("data-points") or 0)
+        empty = await chart.inner_html()
         for _ in range(30):
             await site.say("<ana><S><1>$<bruno><S><1>$")
             await asyncio.sleep(0.1)
 
         async def has_moved() -> bool:
             points = int(await chart.get_attribute("data-points") or 0)
-            return points >= before + 2
+            return points >= before + 2 and await chart.inner_html() != empty
 
         await until(has_moved)
 
