@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
@@ -18,6 +19,7 @@ from bridge.settings import Settings
 from bridge.simulator import Answers, SimulatorOptions, open_simulator
 from tests.integration.site import OpenSite, Site
 
+CLOSE_SECONDS = 5.0
 TACTIUM = SimulatorOptions(
     port=0, agents=("Jose", "ana", "bruno", "carla", "josé.silva"), calls_per_minute=0, seed=1
 )
@@ -61,10 +63,15 @@ async def make_site(
         for name, section in given.items():
             sections[name] = {**sections.get(name, {}), **section}
         settings = Settings.model_validate(sections)
-        async with await connect(url) as connection:
+        connection = await connect(url)
+        try:
             site = Site(simulator, settings, await connection.channel(on_return_raises=True))
             await site.subscribe()
             yield site
+        finally:  # its broker may have been killed, and a connection then closes when it likes
+            with suppress(Exception):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await connection.close()
 
 
 @pytest.fixture
