@@ -1,7 +1,8 @@
 """HTTP (contract.md §8): whether it lives, whether it is ready, its numbers, the live page.
 
-It only ever reads. `http.token` guards all but `/healthz`; without one, only who is
-on this machine is answered, and no page of another site that a browser there shows.
+It only ever reads. `http.token` guards all but `/healthz`. Without one, on the loopback
+address, no page of another site is answered that a browser on this machine shows; on
+any other address everybody is, and the log warns of it.
 """
 
 from __future__ import annotations
@@ -128,9 +129,8 @@ class Face:
         waits, is_told = delays(), False
         while True:
             try:
-                family, *_, address = (await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))[
-                    0
-                ]
+                found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                family, *_, address = found[0]
                 return self._bound(family, address)
             except OSError as error:
                 if not is_told:
