@@ -1,11 +1,12 @@
 /* The ceiling: how fast a broker confirms persistent messages from a client in C.
 
    cc -O2 ceiling.c -o ceiling -lrabbitmq
-   ./ceiling PORT VHOST EXCHANGE KEY WARM_UP MESSAGES WINDOW BODY_BYTES
+   ./ceiling PORT VHOST EXCHANGE KEY WARM_UP MESSAGES WINDOW BODY_BYTES PROPERTIES
 
    Publishes WARM_UP messages and then MESSAGES more, at most WINDOW of them not yet
    confirmed, to a broker on this machine (guest/guest). Prints how many of the latter
-   were confirmed in a second. The exchange must exist. */
+   were confirmed in a second. The exchange must exist. PROPERTIES is `few` (content type
+   and delivery mode) or `all` (also those that an event of the bridge has). */
 #include <amqp.h>
 #include <amqp_tcp_socket.h>
 #include <stdio.h>
@@ -40,7 +41,7 @@ static unsigned long next_confirm(amqp_connection_state_t connection, unsigned l
 }
 
 int main(int count, char **given) {
-  require(count == 9, "PORT VHOST EXCHANGE KEY WARM_UP MESSAGES WINDOW BODY_BYTES are needed");
+  require(count == 10, "PORT VHOST EXCHANGE KEY WARM_UP MESSAGES WINDOW BODY_BYTES PROPERTIES are needed");
   amqp_bytes_t exchange = amqp_cstring_bytes(given[3]), key = amqp_cstring_bytes(given[4]);
   unsigned long warm_up = strtoul(given[5], NULL, 10);
   unsigned long total = warm_up + strtoul(given[6], NULL, 10);
@@ -59,6 +60,14 @@ int main(int count, char **given) {
   properties._flags = AMQP_BASIC_DELIVERY_MODE_FLAG | AMQP_BASIC_CONTENT_TYPE_FLAG;
   properties.delivery_mode = AMQP_DELIVERY_PERSISTENT;
   properties.content_type = amqp_cstring_bytes("application/cloudevents+json");
+  if (!strcmp(given[9], "all")) {
+    properties._flags |= AMQP_BASIC_MESSAGE_ID_FLAG | AMQP_BASIC_TIMESTAMP_FLAG |
+                         AMQP_BASIC_TYPE_FLAG | AMQP_BASIC_APP_ID_FLAG;
+    properties.message_id = amqp_cstring_bytes("01946b3c-8a52-7000-8000-000000000000");
+    properties.timestamp = (uint64_t)time(NULL);
+    properties.type = amqp_cstring_bytes("br.tactium.call.started.v1");
+    properties.app_id = amqp_cstring_bytes("tactium-bridge");
+  }
 
   unsigned long sent = 0, confirmed = 0, first = 0;
   double begin = 0;

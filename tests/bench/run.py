@@ -68,7 +68,7 @@ class Bench:
             latency = await measures.bare_latency(rig, scale.seconds, self._size)
             self._note_latency("bare", latency)
             self._note_latency("process", await measures.latency(rig, bridge, scale.seconds))
-            self._note("rpc", (await measures.round_trip(rig, scale.commands)).p50)
+            await self._round_trips()
             await self._rate(bridge, "classic")
             await self._rate(bridge, "quorum")
             self._note("memory, full rate", bridge.most_megabytes)
@@ -84,25 +84,36 @@ class Bench:
         self._note("drained in", drained.seconds)
         self._note("late", drained.late_seconds)
         self._note("memory, backlog", drained.megabytes)
-        self._note("bare rpc", (await measures.bare_round_trip(rig, scale.commands)).p50)
         await self._others()
         self._note("decoder", measures.decoded(scale.frames))
 
     async def _rate(self, bridge: Bridge, kind: Kind) -> None:
         """Take the sustained rate between two halves of the ceiling's, so that neither is ahead."""
         count = self._scale.events // 2
+        warm_up = count // 5
         halves = []
         rate = Rate(0.0, 0.0)
         for half in range(2):
             async with self._rig.queue(kind):
-                warm_up = count // 5
                 halves.append(await self._ceiling.rate(self._rig, warm_up, count, self._size))
             if half == 0:
                 async with self._rig.queue(kind) as queue:
                     rate = await measures.sustained(self._rig, bridge, queue, self._scale.events)
+        if self._ceiling.is_c:
+            async with self._rig.queue(kind):
+                like = await self._ceiling.rate(self._rig, warm_up, count, self._size, "all")
+            self._note(f"like ours, {kind}", like)
         self._note(f"ceiling, {kind}", 2 / sum(1 / each for each in halves))
         self._note(kind, rate.per_second)
         self._note(f"cpu, {kind}", rate.cpu_microseconds)
+
+    async def _round_trips(self) -> None:
+        """Take the round trip of commands between two halves of the echo's, as with the rate."""
+        commands = self._scale.commands
+        first = await measures.bare_round_trip(self._rig, commands // 2)
+        self._note("rpc", (await measures.round_trip(self._rig, commands)).p50)
+        second = await measures.bare_round_trip(self._rig, commands // 2)
+        self._note("bare rpc", (first.p50 + second.p50) / 2)
 
     async def _others(self) -> None:
         rig, scale = self._rig, self._scale
@@ -189,6 +200,14 @@ class Bench:
                 goal=Goal("≤", 1.0, 0.3),
             ),
         ]
+        if self._ceiling.is_c:
+            figures[2:2] = [
+                Figure(
+                    f"the same, {kind}",
+                    *(rate, found[kind], "C client, our properties", found[f"like ours, {kind}"]),
+                )
+                for kind in ("classic", "quorum")
+            ]
         if self._syslog_ng is not None:
             theirs = Figure(
                 "the same, classic",

@@ -12,6 +12,7 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Literal
 
 from aio_pika.abc import AbstractQueue
 
@@ -23,6 +24,10 @@ from tests.integration.site import until
 ROOT = Path(__file__).parents[2]
 SOURCE = Path(__file__).with_name("ceiling.c")
 START_SECONDS = 10.0
+
+Properties = Literal["few", "all"]
+"""Of a message: its content type and delivery mode, or all that an event of the bridge has."""
+
 _SYSLOG_NG_FILES = ("persist-file", "control", "pidfile")
 
 _SYSLOG_NG = """@version: {version}
@@ -53,11 +58,13 @@ class Ceiling:
     def __repr__(self) -> str:
         return f"<Ceiling: {self.name}>"
 
-    async def rate(self, rig: Rig, warm_up: int, count: int, size: int) -> float:
+    async def rate(
+        self, rig: Rig, warm_up: int, count: int, size: int, properties: Properties = "few"
+    ) -> float:
         """Return how many messages a second the broker confirms."""
         if not self.is_c:
             return await _printed(_bare("pamqp", rig.url, warm_up, count, size))
-        given = (rig.port, rig.vhost, EXCHANGE, KEY, warm_up, count, WINDOW, size)
+        given = (rig.port, rig.vhost, EXCHANGE, KEY, warm_up, count, WINDOW, size, properties)
         return await _printed([str(self._program), *map(str, given)])
 
 
