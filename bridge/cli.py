@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 import click
 
-from bridge import app, demo, loop
+from bridge import app, contract, demo, loop
 from bridge.check import Verdict, check
-from bridge.errors import BridgeError, JournalBusy, SettingsError
+from bridge.errors import BridgeError, ContractError, JournalBusy, SettingsError
 from bridge.observe import logs
 from bridge.settings import CONFIG_VARIABLE, LogSettings, Settings, load, secrets_of
 from bridge.simulator import DEFAULT_PORT, Answers, Faults, SimulatorOptions, simulate
@@ -106,6 +106,31 @@ async def _print_check(settings: Settings, *, register: bool) -> bool:
         click.echo(clean.text(str(line)))
         could_run = could_run and line.verdict is not Verdict.FAILED
     return could_run
+
+
+@cli.command("schemas")
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("schemas"),
+    show_default=True,
+    help="Where they are, or will be.",
+)
+@click.option("--check", "only_check", is_flag=True, help="Write nothing; fail where one differs.")
+def schemas_command(folder: Path, *, only_check: bool) -> None:
+    """Write the JSON Schemas of all messages, and an AsyncAPI document.
+
+    With --check, exits 1 where a file differs, is missing or is extra.
+    """
+    if not only_check:
+        click.echo(f"{len(contract.write(folder))} files written below {folder}")
+        return
+    found = contract.differences(folder)
+    for line in found:
+        click.echo(line, err=True)
+    if found:
+        raise ContractError(f"write them anew: tactium-bridge schemas --dir {folder}")
 
 
 @cli.command("demo")

@@ -16,6 +16,7 @@ BridgeError
 │   ├── JournalBusy        another bridge has the journal's file
 │   ├── JournalCorrupt     the file is no journal any more
 │   └── JournalUnwritable  the disk or the rights forbid it just now
+├── ContractError          the schemas cannot be written
 └── SandboxError           no private RabbitMQ node can be run on this machine
 
 An exception of a library is translated at the edge where it arrives and goes
@@ -38,14 +39,12 @@ class SettingsError(BridgeError):
 
 @dataclass(frozen=True, slots=True)
 class Flaw:
-    """One thing that is wrong with a command.
-
-    `field` names the key of the command, or the property of the message; an
-    empty one means the message as a whole.
-    """
+    """One thing that is wrong with a command."""
 
     field: str
+    """The key of the command, or the property of its message; empty for the whole of it."""
     reason: str
+    """What is wrong, and what would be right."""
 
 
 class InvalidCommand(BridgeError):
@@ -114,6 +113,10 @@ class JournalCorrupt(JournalError):
 
 class JournalUnwritable(JournalError):
     """The disk or the rights forbid it just now."""
+
+
+class ContractError(BridgeError):
+    """The schemas cannot be written where they should be."""
 
 
 class SandboxError(BridgeError):

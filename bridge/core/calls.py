@@ -31,9 +31,10 @@ from bridge.messages.events import (
     Event,
     FrameUnknown,
     Heard,
-    StatusName,
     Trace,
 )
+from bridge.messages.fields import StatusName
+from bridge.messages.replies import AgentData
 
 MOST_RECORDINGS = 100
 """Paths kept of one call, for its end to tell; each is told when it comes."""
@@ -192,7 +193,7 @@ class Calls:
         known = self._agents.get(agent)
         return known is not None and known.heard_on == self._connection
 
-    def known(self, agent: str | None = None) -> Iterator[dict[str, Any]]:
+    def known(self, agent: str | None = None) -> Iterator[AgentData]:
         """Yield what is known of one agent, or of all (contract.md §5, `get_agents`)."""
         for name in [agent] if agent is not None else list(self._agents):
             known = self._agents.get(name)
@@ -210,7 +211,8 @@ class Calls:
             return None
         call = known.call
         glance = {"direction": call.direction, "since": call.started_at} if call else None
-        return {**_state(agent, known), "call": glance}
+        code, status, since = _state(known)
+        return {"agent": agent, "code": code, "status": status, "since": since, "call": glance}
 
     def to_ask(self) -> list[tuple[str, str]]:
         """Return the agents whose state may have changed unheard, those in a call first.
@@ -285,24 +287,25 @@ class Calls:
         before = self._reread(known.raw)
         return all(getattr(before, name) == getattr(event, name) for name in _SAID_BY_TACTIUM)
 
-    def _snapshot(self, name: str, agent: Agent) -> dict[str, Any]:
-        return {**_state(name, agent), "call": self._data_of(agent.call) if agent.call else None}
+    def _snapshot(self, name: str, agent: Agent) -> AgentData:
+        return AgentData(name, *_state(agent), self._maybe_data_of(agent.call))
 
-    def _data_of(self, call: Call) -> Heard:
+    def _maybe_data_of(self, call: Call | None) -> CallStarted | None:
         """Return the data of a call's arrival, once more."""
-        data = self._reread(call.raw)
-        if isinstance(data, CallStarted):
-            data.call_id, data.context = call.id, call.context
+        data = self._reread(call.raw) if call is not None else None
+        if call is None or not isinstance(data, CallStarted):
+            return None
+        data.call_id, data.context = call.id, call.context
         return data
 
 
-def _state(name: str, agent: Agent) -> dict[str, Any]:
-    """Return an agent's status, and since when it is that."""
+def _state(agent: Agent) -> tuple[int | None, StatusName | None, str | None]:
+    """Return an agent's status, as a number and in words, and since when it is that."""
     status: StatusName | None = None
     if agent.code is not None:
         status = STATUS_NAMES.get(agent.code, "unknown")
     since = timestamp(agent.since_moment) if agent.since_moment else None
-    return {"agent": name, "code": agent.code, "status": status, "since": since}
+    return agent.code, status, since
 
 
 def _ended(agent: Agent, event: CallEnded, at: datetime) -> CallEnded:

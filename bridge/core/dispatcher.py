@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
-from typing import Any
 
 import structlog
 from ulid_transform import ulid_now
@@ -36,7 +35,7 @@ from bridge.core.runner import Errand, Runner
 from bridge.errors import Flaw, InvalidCommand, JournalError
 from bridge.messages.commands import GetAgents, WireCommand, parse
 from bridge.messages.envelope import trace_text
-from bridge.messages.replies import Outcome, SealedReply
+from bridge.messages.replies import AgentData, AgentsData, Outcome, SealedReply
 from bridge.settings import CommandsSettings
 
 log = structlog.get_logger(__name__)
@@ -288,13 +287,13 @@ class Dispatcher:
     async def _tell_agents(self, job: Job) -> Result:
         """Return what the bridge knows itself, of those agents whom the user may know of."""
         user = job.deliveries[0].user
-        known: list[dict[str, Any]] = []
+        known: list[AgentData] = []
         for number, agent in enumerate(self._calls.known(job.request.agent), 1):
-            if self._policy.allows(user, "get_agents", agent["agent"]):
+            if self._policy.allows(user, "get_agents", agent.agent):
                 known.append(agent)
             if number % _AGENTS_AT_ONCE == 0:
                 await asyncio.sleep(0)  # a hundred thousand of them hold nobody up
-        return Result(Outcome.OK, {"agents": known})
+        return Result(Outcome.OK, AgentsData(known))
 
     def _may_have_run(self, job: Job, remembered: Remembered | None) -> bool:
         """Whether a command may have reached Tactium when it was delivered before."""

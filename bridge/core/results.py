@@ -12,10 +12,18 @@ import orjson
 from bridge.core.ports import Delivery
 from bridge.errors import Flaw
 from bridge.messages.envelope import timestamp
-from bridge.messages.events import AgentStatus, CallStarted, Event, FrameUnknown, Heard
+from bridge.messages.events import (
+    BUSY,
+    AgentStatus,
+    CallData,
+    CallStarted,
+    Event,
+    FrameUnknown,
+    Heard,
+)
 from bridge.messages.notices import CommandEnded
 from bridge.messages.privacy import without_phones
-from bridge.messages.replies import Failure, Outcome, Reply, SealedReply
+from bridge.messages.replies import Failure, Outcome, Reply, ReplyData, SealedReply, StatusData
 
 DELIVERY_LIMIT = "delivery_limit"
 """The broker's word for a command that came back undone too often."""
@@ -36,10 +44,15 @@ class Result:
     """How a command ended, and when it went out if it did."""
 
     outcome: Outcome
-    data: Any = None
+    data: ReplyData = None
     raw: str | None = None
     failure: Failure | None = None
     sent_at: datetime | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it says that the agent is in a call."""
+        return isinstance(self.data, StatusData) and self.data.code == BUSY
 
 
 def answered(outcome: Outcome, heard: Heard, published: Sequence[Event]) -> Result:
@@ -50,9 +63,10 @@ def answered(outcome: Outcome, heard: Heard, published: Sequence[Event]) -> Resu
     """
     match heard:
         case AgentStatus():
-            return Result(outcome, {"code": heard.code, "status": heard.status}, heard.raw)
+            return Result(outcome, StatusData(heard.code, heard.status), heard.raw)
         case CallStarted():
-            return Result(outcome, published[-1], heard.raw)
+            call = published[-1]
+            return Result(outcome, call if isinstance(call, CallData) else None, heard.raw)
         case FrameUnknown():
             failure = Failure("rejected", "Tactium answered something else: see raw")
             return Result(outcome, None, heard.raw, failure)

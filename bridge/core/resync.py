@@ -18,9 +18,7 @@ from bridge.core.ports import Clock
 from bridge.core.results import Result
 from bridge.errors import InvalidCommand
 from bridge.messages.commands import GetCurrentCall, GetStatus, WireCommand
-from bridge.messages.events import BUSY
 from bridge.messages.notices import Resync as ResyncNotice
-from bridge.messages.replies import Outcome
 from bridge.settings import AgentsSettings
 
 log = structlog.get_logger(__name__)
@@ -80,7 +78,7 @@ class Resync:
             status = await self._ask_slowly(GetStatus(agent=login))
             if status is None:
                 return None
-            if status.outcome is Outcome.OK and status.data["code"] == BUSY:
+            if status.is_busy:
                 call = await self._ask_slowly(GetCurrentCall(agent=login))
                 return None if call is None else True
         except (InvalidCommand, ValueError) as error:  # a login that cannot be written back

@@ -16,7 +16,7 @@ from bridge.core.ports import Clock, CommandLog, Link
 from bridge.core.results import Result, answered, expired, timed_out, unavailable, uncertain
 from bridge.errors import JournalError, LinkDown
 from bridge.messages.commands import GetCurrentCall, GetStatus, MakeCall, WireCommand
-from bridge.messages.events import BUSY, Event, Heard, Trace
+from bridge.messages.events import Event, Heard, Trace
 from bridge.messages.replies import Outcome
 from bridge.settings import CommandsSettings
 
@@ -220,7 +220,7 @@ class Runner:
             return Result(Outcome.SENT)
         if isinstance(command, GetCurrentCall):
             status = await self._fence(errand)
-            if status is not None and status.data["code"] != BUSY:  # no call: nothing to tell
+            if status is not None and not status.is_busy:  # no call: nothing to tell
                 return Result(Outcome.OK, raw=status.raw)
         return timed_out(seconds)
 

@@ -3,7 +3,8 @@
 Validation is the whole protection of the wire, where nothing can be escaped: a
 value that could end a field or a frame is refused here, so no text from a
 message can ever become a second frame. What a value must be to fit the link's
-character encoding is `wire`'s to say.
+character encoding is `wire`'s to say. What stands below a field describes it in
+`schemas/`, which says the same rules as far as JSON Schema has words for them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,15 @@ from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, NoReturn, get_args
 
 import orjson
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    WithJsonSchema,
+)
 from pydantic import ValidationError as PydanticValidationError
 from pydantic_core import ErrorDetails
 
@@ -73,10 +82,23 @@ def _as_deep_as_it_gets(context: dict[str, Any]) -> object:
     return wrapped
 
 
-Text = Annotated[str, AfterValidator(_one_field)]
-Login = Annotated[Text, AfterValidator(_login)]
+_NO_WIRE = r"^[^<>$\u0000-\u001f\u007f-\u009f]*$"
+_ANY_CASE = "".join(f"[{each}{each.upper()}]" for each in ADMINISTRATOR)
+_ADMINISTRATOR = {"type": "string", "pattern": rf"^\s*{_ANY_CASE}\s*$"}
+
+Text = Annotated[str, AfterValidator(_one_field), Field(json_schema_extra={"pattern": _NO_WIRE})]
+Login = Annotated[
+    Text,
+    AfterValidator(_login),
+    Field(json_schema_extra={"allOf": [{"pattern": r"\S"}, {"not": _ADMINISTRATOR}]}),
+]
 Dialled = Annotated[str, Field(pattern=r"^[0-9+*#]{1,32}$"), Personal.PHONE]
-WallClock = Annotated[datetime, Field(strict=False), BeforeValidator(_wall_clock)]
+WallClock = Annotated[
+    datetime,
+    Field(strict=False),
+    BeforeValidator(_wall_clock),
+    WithJsonSchema({"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d"}),
+]
 Context = Annotated[dict[str, Any], AfterValidator(_small), Personal.NOTE]
 
 
@@ -90,7 +112,7 @@ class Disposition(StrEnum):
 
 
 class Request(BaseModel):
-    """What all commands share. `context` comes back with the reply."""
+    """What all commands share."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -98,12 +120,14 @@ class Request(BaseModel):
     """Whether running it twice could do harm; false for what only asks."""
 
     context: Context | None = None
+    """Comes back with the reply, and with the events of a call that it makes; 1 KiB at most."""
 
 
 class AgentCommand(Request):
-    """What Tactium runs, for one agent: the login as the requester spelt it."""
+    """What Tactium runs, for one agent."""
 
     agent: Login
+    """The agent's login, in any spelling."""
 
 
 class Logon(AgentCommand):
@@ -119,10 +143,11 @@ class Logoff(AgentCommand):
 
 
 class Pause(AgentCommand):
-    """Put the agent on pause (§4.3). `code` is the external code of the reason."""
+    """Put the agent on pause (§4.3)."""
 
     command: Literal["pause"] = "pause"
     code: Annotated[Text, Field(min_length=1)]
+    """The external code of the reason, as Tactium has it."""
 
 
 class Resume(AgentCommand):
@@ -145,16 +170,15 @@ class GetStatus(AgentCommand):
 
 
 class ScheduleCallback(AgentCommand):
-    """Call the current customer again later (§4.7; dialer calls only).
-
-    `at` is to the minute: wall-clock time at the Tactium server, or with an
-    offset, which is then converted; seconds are dropped.
-    """
+    """Call the current customer again later (§4.7; dialer calls only)."""
 
     command: Literal["schedule_callback"] = "schedule_callback"
     at: WallClock
+    """When, to the minute: wall-clock time at the Tactium server, or any with an offset."""
     phone: Dialled | None = None
+    """Another number to call."""
     callback_agent: Text | None = None
+    """The agent who is to call; whoever is free where it is missing."""
 
 
 class SetDisposition(AgentCommand):
@@ -162,15 +186,19 @@ class SetDisposition(AgentCommand):
 
     command: Literal["set_disposition"] = "set_disposition"
     disposition: Annotated[Disposition, Field(strict=False)]
+    """What became of it."""
 
 
 class MakeCall(AgentCommand):
-    """Dial (§4.9). `campaign` is the service or campaign to book the call under."""
+    """Dial (§4.9)."""
 
     command: Literal["make_call"] = "make_call"
     area_code: Dialled | None = None
+    """The area code of the number."""
     phone: Dialled
+    """The number to dial."""
     campaign: Text | None = None
+    """The service or campaign to book the call under."""
 
 
 class HangUp(AgentCommand):
@@ -192,6 +220,7 @@ class GetAgents(Request):
     changes_something: ClassVar[bool] = False
     command: Literal["get_agents"] = "get_agents"
     agent: Login | None = None
+    """The one agent to tell of; all of them where it is missing."""
 
 
 WireCommand = (

@@ -23,6 +23,7 @@ from bridge.messages.notices import Gap, Notice
 APP_ID = "tactium-bridge"
 CONTENT_TYPE = "application/cloudevents+json"
 SCHEMA_TAG = "tag:tactium-bridge,2026:schema/1"
+"""Where schemas are found that are served nowhere; the number is the version of the contract."""
 
 LONGEST_WORD_BYTES = 180
 """An agent's word in a routing key, which AMQP limits to 255 bytes as a whole."""
@@ -116,7 +117,12 @@ class Envelope:
     def _schema(self, path: str) -> str:
         if self._schema_base_url:
             return f"{self._schema_base_url}/{path}.json"
-        return f"{SCHEMA_TAG}/{path.removeprefix('events/').replace('/', '.')}"
+        return schema_tag(path)
+
+
+def schema_tag(path: str) -> str:
+    """Return the name of the schema that lies under a path in `schemas/`, without its ending."""
+    return f"{SCHEMA_TAG}/{path.removeprefix('events/').replace('/', '.')}"
 
 
 def _members(of: dict[str, str]) -> str:

@@ -1,4 +1,7 @@
-"""What the bridge says of itself, on an exchange of its own (contract.md §3)."""
+"""What the bridge says of itself, on an exchange of its own (contract.md §3).
+
+What stands below a field describes it in `schemas/`.
+"""
 
 from __future__ import annotations
 
@@ -6,30 +9,39 @@ from base64 import b64encode
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
+from pydantic import Field
+
+from bridge.messages.fields import Agent, Moment, Seconds
 from bridge.messages.privacy import GivenBack, Personal, RawFrame
 from bridge.messages.replies import Failure
+
+Transport = Annotated[str, Field(description="How Tactium is reached: `socket` or `database`.")]
+Peer = Annotated[str, Field(description="Where Tactium is.")]
+Count = Annotated[int, Field(ge=0)]
 
 
 @dataclass(slots=True)
 class LinkUp:
-    """Tactium can be heard. `reason` says how the registration went."""
+    """Tactium can be heard."""
 
     type: ClassVar[str] = "link.up"
 
-    transport: str
-    peer: str
+    transport: Transport
+    peer: Peer
     reason: str
+    """How the registration went."""
 
 
 @dataclass(slots=True)
 class LinkDown:
-    """Tactium cannot be heard any more, and why."""
+    """Tactium cannot be heard any more."""
 
     type: ClassVar[str] = "link.down"
 
-    transport: str
-    peer: str
+    transport: Transport
+    peer: Peer
     reason: str
+    """Why not."""
 
 
 GapCause = Literal["link_down", "bridge_down", "takeover", "journal_full"]
@@ -37,18 +49,18 @@ GapCause = Literal["link_down", "bridge_down", "takeover", "journal_full"]
 
 @dataclass(slots=True)
 class Gap:
-    """Time in which Tactium could not be heard, or events were dropped.
-
-    `begin` and `end` are its `from` and `to`, RFC 3339; `dropped` is how many
-    events were dropped, 0 where unknown.
-    """
+    """Time in which Tactium could not be heard, or events were dropped."""
 
     type: ClassVar[str] = "gap"
 
-    begin: str
-    end: str
+    begin: Annotated[Moment, Field(alias="from")]
+    """When it was heard last."""
+    end: Annotated[Moment, Field(alias="to")]
+    """When it was heard again."""
     cause: GapCause
-    dropped: int = 0
+    """Why it was not heard."""
+    dropped: Count = 0
+    """How many events were dropped; 0 where unknown."""
 
     def as_json(self) -> dict[str, str | int]:
         """Return its data; `from` is no name that Python lets a field have."""
@@ -57,24 +69,30 @@ class Gap:
 
 @dataclass(slots=True)
 class Resync:
-    """After a gap it was asked what may have changed: of so many agents, with so many changes."""
+    """After a gap, Tactium was asked what may have changed, and has answered."""
 
     type: ClassVar[str] = "resync"
 
-    agents: int
-    changed: int
-    duration_seconds: float
+    agents: Count
+    """Of how many agents it was asked."""
+    changed: Count
+    """How many of them had changed."""
+    duration_seconds: Seconds
+    """How long that took."""
 
 
 @dataclass(slots=True)
 class FrameMalformed:
-    """Bytes from Tactium that are no frame: as readable text, and as they came."""
+    """Bytes came from Tactium that are no frame."""
 
     type: ClassVar[str] = "frame.malformed"
 
     reason: str
-    text: RawFrame
+    """Why they are none."""
+    text: Annotated[str, Personal.FRAME]
+    """The bytes as readable text."""
     base64: Annotated[str, Personal.FRAME]
+    """The bytes as they came."""
 
     @classmethod
     def of(cls, reason: str, text: str, raw: bytes) -> FrameMalformed:
@@ -88,9 +106,11 @@ class ReplyLate:
 
     type: ClassVar[str] = "reply.late"
 
-    agent: str
+    agent: Agent
     command: str
+    """What the command is called."""
     command_id: str
+    """The `id` of the reply that has said so."""
     raw: RawFrame
 
 
@@ -99,13 +119,21 @@ class CommandEnded:
     """One command and what became of it: the audit trail."""
 
     id: str
+    """The command's `message_id`, else one that the bridge gave."""
     command: str | None
+    """What the command is called; null where that cannot be read."""
     agent: str | None
+    """For whom it was, as the requester spelt it; null where that cannot be read."""
     user: str | None
+    """Who asked: the `user_id` that RabbitMQ has checked; null for nobody."""
     outcome: str
+    """How it ended."""
     error: Failure | None
-    duration_seconds: float
+    """Why it did not end well; null where it did."""
+    duration_seconds: Seconds
+    """From when the bridge got it until it ended."""
     correlation_id: str | None
+    """That of its message."""
     context: GivenBack
 
     @property

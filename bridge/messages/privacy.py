@@ -9,7 +9,14 @@ from __future__ import annotations
 
 import re
 from enum import Enum
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from pydantic import Field
+
+if TYPE_CHECKING:
+    from pydantic import GetJsonSchemaHandler
+    from pydantic.json_schema import JsonSchemaValue
+    from pydantic_core import CoreSchema
 
 
 class Personal(Enum):
@@ -19,11 +26,21 @@ class Personal(Enum):
     NOTE = "note"  # free text that may name a customer or hold an id such as a CPF
     FRAME = "frame"  # the bytes or fields of a frame, which may hold any of the others
 
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Let the mark show in a JSON Schema."""
+        return {**handler(schema), "x-personal-data": self.value}
+
 
 Phone = Annotated[str, Personal.PHONE]
 Note = Annotated[str, Personal.NOTE]
-GivenBack = Annotated[dict[str, Any] | None, Personal.NOTE]  # a command's context
-RawFrame = Annotated[str, Personal.FRAME]
+GivenBack = Annotated[
+    dict[str, Any] | None,
+    Personal.NOTE,
+    Field(description="The `context` of the command behind it; null where there is none."),
+]
+RawFrame = Annotated[str, Personal.FRAME, Field(description="The frame from Tactium, as it came.")]
 
 _NUMBER = re.compile(r"\+?\d(?:[\W_]{0,3}\d){6,}")
 """Seven digits and more, whatever stands between them; what is shorter is an extension."""
