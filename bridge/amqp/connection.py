@@ -1,54 +1,22 @@
 """Keeping a connection to RabbitMQ: connect, use it, and connect again.
 
-Plain connections and a loop of our own, because a robust connection hides when
-it reconnects and forgets what failed meanwhile. The loop learns of a loss from
-the connection's close callback, the one sign that is always given; whatever was
-being done is cancelled then, and done again on the next connection.
+What was being done when a connection was lost is done again on the next one.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any
 
 import structlog
-from aio_pika import Connection
-from aio_pika.abc import AbstractConnection
-from aiormq.exceptions import (
-    AMQPError,
-    AuthenticationError,
-    ChannelAccessRefused,
-    ChannelInvalidStateError,
-    ConnectionNotAllowed,
-    InvalidFrameError,
-    ProbableAuthenticationError,
-)
 from yarl import URL
 
+from bridge.amqp.session import Use, use_connection
 from bridge.backoff import delays
 from bridge.core.ports import Observer
 from bridge.errors import BrokerDown, BrokerError, BrokerRefused, TopologyConflict
 from bridge.settings import AmqpSettings
 
 log = structlog.get_logger(__name__)
-
-CLOSE_TIMEOUT_SECONDS = 0.5
-SET_UP_TIMEOUT_SECONDS = 10.0
-"""A node that is just recovering takes connections and then does not answer for a while."""
-
-FOREIGN = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
-"""All that the library raises where the broker, the network or a channel fails."""
-
-_REFUSALS = (
-    AuthenticationError,
-    ProbableAuthenticationError,
-    ConnectionNotAllowed,
-    ChannelAccessRefused,
-)
-
-Use = Callable[[AbstractConnection, Callable[[], None]], Coroutine[Any, Any, None]]
-"""Uses a connection until it is lost; calls its second argument once all is set up."""
 
 
 class Health:
@@ -93,6 +61,8 @@ async def keep_connected(name: str, settings: AmqpSettings, health: Health, use:
 
     `name` is the connection's, here and in RabbitMQ's own lists.
     """
+    url = URL(settings.url.get_secret_value()).update_query(heartbeat=settings.heartbeat_seconds)
+    timeout_seconds = settings.connect_timeout_seconds
     waits = delays()
 
     def on_ready() -> None:
@@ -102,82 +72,7 @@ async def keep_connected(name: str, settings: AmqpSettings, health: Health, use:
 
     while True:
         try:
-            await _connect_and_use(name, settings, use, on_ready)
+            await use_connection(url, name, use, on_ready, timeout_seconds=timeout_seconds)
         except BrokerError as error:
             health.fails(name, error)
         await asyncio.sleep(next(waits))
-
-
-async def _connect_and_use(
-    name: str, settings: AmqpSettings, use: Use, on_ready: Callable[[], None]
-) -> None:
-    """Use one connection until it fails. Raises a `BrokerError`."""
-    connection = Connection(
-        URL(settings.url.get_secret_value()).update_query(heartbeat=settings.heartbeat_seconds),
-        client_properties={"connection_name": f"tactium-bridge {name}"},
-    )
-    try:
-        await connection.connect(timeout=settings.connect_timeout_seconds)
-    except Exception as error:  # whoever answers there need not speak AMQP
-        await _close(connection)  # or it would close itself, at no time that anyone chose
-        raise translated(error) from error
-    lost: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
-
-    def on_close(_connection: object, error: BaseException | None) -> None:
-        if not lost.done():
-            lost.set_result(error)
-
-    connection.close_callbacks.add(on_close)
-    ready = asyncio.Event()
-
-    def on_set_up() -> None:
-        ready.set()
-        on_ready()
-
-    using = asyncio.create_task(use(connection, on_set_up))
-    try:
-        await asyncio.wait(
-            (using, lost),
-            timeout=SET_UP_TIMEOUT_SECONDS,
-            return_when=asyncio.FIRST_COMPLETED,
-        )
-        if not (ready.is_set() or using.done() or lost.done()):
-            raise BrokerDown(f"no channel or queue was set up within {SET_UP_TIMEOUT_SECONDS:g} s")
-        await asyncio.wait((using, lost), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        using.cancel()
-        await asyncio.wait((using,), timeout=CLOSE_TIMEOUT_SECONDS)
-        await _close(connection)
-    _raise_why(using, lost)
-
-
-def _raise_why(using: asyncio.Task[None], lost: asyncio.Future[BaseException | None]) -> None:
-    """Raise what ended the use of a connection, in the bridge's own terms.
-
-    A library that loses its connection cancels whoever waits for it, so a task
-    cancelled by itself says nothing but that.
-    """
-    cause = None if using.cancelled() or not using.done() else using.exception()
-    if isinstance(cause, BrokerError):
-        raise cause
-    if cause is not None and not isinstance(cause, FOREIGN):
-        log.error("broker_use_failed", exc_info=cause, todo="report this as a bug")
-    reason = cause or (lost.result() if lost.done() else None)
-    raise translated(reason) from reason
-
-
-async def _close(connection: AbstractConnection) -> None:
-    """Close politely, but not for long: a half-open peer never answers."""
-    try:
-        async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
-            await connection.close()
-    except Exception as error:  # noqa: BLE001 - it is gone all the same
-        log.debug("broker_close_failed", reason=str(error))
-
-
-def translated(error: BaseException | None) -> BrokerError:
-    """Return what the library raised, in the bridge's own terms."""
-    if isinstance(error, InvalidFrameError) and "OpenOk" in str(error):  # a Close came instead
-        return BrokerRefused("its vhost is not there, or this user may not use it")
-    words = str(error) or type(error).__name__ if error else "the connection was lost"
-    return BrokerRefused(words) if isinstance(error, _REFUSALS) else BrokerDown(words)

@@ -15,9 +15,10 @@ from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel, ConsumerCallback, DeliveredMessage
 from pamqp.commands import Basic
 
-from bridge.amqp.connection import FOREIGN, Health, keep_connected
+from bridge.amqp.connection import Health, keep_connected
 from bridge.amqp.outbox import Outbox
 from bridge.amqp.properties import read_leniently, trace_of
+from bridge.amqp.session import FOREIGN
 from bridge.amqp.topology import Topology
 from bridge.backoff import delays
 from bridge.core.ports import Delivery

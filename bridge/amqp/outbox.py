@@ -17,8 +17,8 @@ from aiormq.exceptions import ChannelInvalidStateError, DeliveryError, PublishEr
 from pamqp.commands import Basic
 from ulid_transform import ulid_now
 
-from bridge.amqp.connection import FOREIGN
 from bridge.amqp.properties import writable
+from bridge.amqp.session import FOREIGN
 from bridge.core.policy import DIRECT_REPLY_TO
 from bridge.core.ports import Observer
 from bridge.errors import BrokerDown, NeverConfirmed, Unconfirmed

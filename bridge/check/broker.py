@@ -19,7 +19,7 @@ from pamqp.commands import Basic
 from ulid_transform import ulid_now
 from yarl import URL
 
-from bridge.amqp.connection import FOREIGN, translated
+from bridge.amqp.session import FOREIGN, translated
 from bridge.amqp.topology import Topology
 from bridge.check.line import Line
 from bridge.check.tactium import resolved
