@@ -3,6 +3,9 @@
 BridgeError
 ├── SettingsError          a setting is unknown or wrong; the start stops (exit 2)
 ├── InvalidCommand         a command that breaks the contract; answered `invalid`
+├── InvalidEvent           a message on the bridge's exchanges that the bridge never says
+├── CommandFailed          a command ended neither `ok` nor `sent`
+├── NoReply                no reply came in time; the command may have run
 ├── LinkError
 │   ├── LinkDown           nothing can be written to Tactium just now
 │   └── LinkSilent         the peer accepts and says nothing; reconnect
@@ -61,6 +64,18 @@ class InvalidCommand(BridgeError):
         self.command = command
         self.agent = agent
         super().__init__("; ".join(f"{flaw.field}: {flaw.reason}" for flaw in self.flaws))
+
+
+class InvalidEvent(BridgeError):
+    """A message on the bridge's exchanges that is no event of the bridge."""
+
+
+class CommandFailed(BridgeError):
+    """A command ended neither `ok` nor `sent`: its reply says how, and why."""
+
+
+class NoReply(BridgeError):
+    """No reply came in time. The command may have run: ask again with the same id to know."""
 
 
 class LinkError(BridgeError):

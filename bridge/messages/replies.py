@@ -103,6 +103,11 @@ class Reply:
     """When it was answered."""
     context: GivenBack
 
+    @property
+    def ok(self) -> bool:
+        """Whether it went well: Tactium confirmed it, or it was written and has no answer."""
+        return self.outcome in (Outcome.OK, Outcome.SENT)
+
 
 @dataclass(frozen=True, slots=True)
 class SealedReply:
