@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from bridge.errors import InvalidEvent
 from bridge.messages import events, notices
+from bridge.messages.kinds import CLASSES
 
 EventData = events.Event | notices.Notice | dict[str, Any]
 """What happened. A dict where this version of the client does not know the type."""
@@ -65,24 +66,8 @@ def read(body: bytes, key: str, headers: Mapping[str, Any]) -> Event:
 
 def _data(kind: str, data: dict[str, Any]) -> EventData:
     """Return the data of a message as an object; keys that are new are passed over."""
-    of_bridge = kind.removeprefix("tactium.bridge.")
-    if of_bridge.startswith("command.") and of_bridge != kind:
-        known: type | None = notices.CommandEnded
-    else:
-        known = _classes().get(kind)
+    known = CLASSES.get(kind)
     return data if known is None else _adapter(known).validate_python(data)
-
-
-@cache
-def _classes() -> dict[str, type]:
-    """Return the class of each type's data."""
-    heard = {f"tactium.{each.type}": each for each in get_args(events.Event)}
-    told = {
-        f"tactium.bridge.{each.type}": each
-        for each in get_args(notices.Notice)
-        if each is not notices.CommandEnded
-    }
-    return {**heard, **told}
 
 
 @cache

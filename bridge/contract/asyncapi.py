@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bridge.contract import examples
-from bridge.contract.documents import ENVELOPE, REPLY, example_of, kind_of
+from bridge.contract.documents import ENVELOPE, KINDS, REPLY, example_of
 from bridge.contract.schemas import Schema
 from bridge.messages.envelope import CONTENT_TYPE
 
@@ -107,16 +107,16 @@ def _inlined(schema: Any, definitions: dict[str, Schema]) -> Any:
 
 def _event(path: str, example: Schema) -> Schema:
     name = _name(path)
-    only = {"type": {"const": kind_of(path)}, "data": _ref("components", "schemas", name)}
+    only = {"type": {"const": KINDS[path]}, "data": _ref("components", "schemas", name)}
     return {
-        "name": kind_of(path),
+        "name": KINDS[path],
         "contentType": CONTENT_TYPE,
         "headers": _ref("components", "schemas", "headers"),
         "payload": {
             "allOf": [_ref("components", "schemas", ENVELOPE), {"properties": only}],
         },
         "examples": [{"payload": example}],
-        "bindings": {"amqp": {"messageType": kind_of(path)}},
+        "bindings": {"amqp": {"messageType": KINDS[path]}},
     }
 
 

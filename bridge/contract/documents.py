@@ -8,9 +8,9 @@ from bridge.contract import examples
 from bridge.contract.schemas import Schema, schema_of
 from bridge.messages.commands import NAMES, Command
 from bridge.messages.envelope import CONTENT_TYPE, schema_tag
-from bridge.messages.events import Event
-from bridge.messages.notices import CommandEnded, Notice
-from bridge.messages.replies import Outcome, Reply
+from bridge.messages.kinds import CLASSES, OWN, PREFIX
+from bridge.messages.notices import CommandEnded
+from bridge.messages.replies import Reply
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -23,36 +23,33 @@ _LAST = ("$defs", "examples")
 def schemas() -> dict[str, Schema]:
     """Return every JSON Schema, by its path without the ending."""
     said = examples.messages()
-    data = {path: _data_schema(path, of, said) for path, of in _messages().items()}
+    data = {path: _data_schema(path, said) for path in KINDS}
     commands = {f"commands/{each}": _command_schema(each) for each in sorted(NAMES)}
     reply = _document(REPLY, "Reply", schema_of(Reply), examples.replies())
     return {ENVELOPE: _envelope_schema(said), **data, **commands, REPLY: reply}
 
 
-def kind_of(path: str) -> str:
-    """Return the CloudEvents type of the messages whose `data` a schema describes."""
-    stream, _, name = path.partition("/")
-    return f"tactium.{name}" if stream == "events" else f"tactium.bridge.{name}"
-
-
 def example_of(path: str, said: list[Schema]) -> Schema:
     """Return the example of the message whose `data` a schema describes."""
-    return next(each for each in said if each["type"] == kind_of(path))
+    return next(each for each in said if each["type"] == KINDS[path])
 
 
-def _messages() -> dict[str, type]:
-    """Return the class of each message's `data`, by the path of its schema."""
-    events = {f"events/{each.type}": each for each in get_args(Event)}
-    notices = {f"bridge/{each.type}": each for each in get_args(Notice) if each != CommandEnded}
-    audit = {f"bridge/command.{outcome}": CommandEnded for outcome in Outcome}
-    return {**events, **notices, **audit}
+def _path(kind: str) -> str:
+    """Return the path of the schema of a message's `data`, by the type in its envelope."""
+    own = kind.removeprefix(OWN)
+    return f"bridge/{own}" if own != kind else f"events/{kind.removeprefix(PREFIX)}"
 
 
-def _data_schema(path: str, described: type, said: list[Schema]) -> Schema:
+KINDS = {_path(kind): kind for kind in CLASSES}
+"""The types of the messages, by the paths of their data's schemas."""
+
+
+def _data_schema(path: str, said: list[Schema]) -> Schema:
+    described = CLASSES[KINDS[path]]
     schema = schema_of(described)
     if described is CommandEnded:
         schema["properties"]["outcome"]["const"] = path.rpartition(".")[2]
-    return _document(path, kind_of(path), schema, [example_of(path, said)["data"]])
+    return _document(path, KINDS[path], schema, [example_of(path, said)["data"]])
 
 
 def _command_schema(name: str) -> Schema:

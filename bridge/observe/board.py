@@ -17,15 +17,16 @@ import orjson
 
 from bridge.core.ports import Depth
 from bridge.messages.envelope import Sealed, timestamp
-from bridge.observe.masking import OWN, command_name, short_type, shown
+from bridge.messages.kinds import OWN
+from bridge.observe.masking import command_name, short_type, shown
 from bridge.observe.status import Status
 
 MOST_TILES = 5_000
 MOST_SHOWN = 30
 MOST_GAPS = 10
 RATE_SECONDS = 60
-_COMMAND = f"tactium.{OWN}command."
-_GAP = f"tactium.{OWN}gap"
+_COMMAND = f"{OWN}command."
+_GAP = f"{OWN}gap"
 
 
 class Agents(Protocol):

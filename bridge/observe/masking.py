@@ -8,20 +8,16 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from bridge.messages.commands import NAMES
-from bridge.messages.events import Event
-from bridge.messages.notices import CommandEnded, Notice
+from bridge.messages.kinds import CLASSES, PREFIX
 from bridge.messages.privacy import Personal, masked
 
 HIDDEN = "***"
 """Stands for free text and for frames: whatever they hold is not for everybody's eyes."""
 
-OWN = "bridge."
-"""What the type of each message begins with that the bridge says of itself."""
-
 
 def short_type(message_type: str) -> str:
     """Return a message's type without `tactium.`, as people and metrics have it."""
-    return message_type.removeprefix("tactium.")
+    return message_type.removeprefix(PREFIX)
 
 
 def command_name(name: object) -> str:
@@ -35,7 +31,7 @@ def shown(kind: str, data: Mapping[str, Any], *, mask: bool = True) -> dict[str,
     Only the last two digits of a telephone number are left, nothing of free text,
     and frames are left out. Without `mask` all but the frames is shown.
     """
-    marks = _marks(_class_of(kind))
+    marks = _marks(CLASSES[f"{PREFIX}{kind}"])
     seen = {}
     for name, value in data.items():
         mark = marks.get(name)
@@ -47,19 +43,6 @@ def shown(kind: str, data: Mapping[str, Any], *, mask: bool = True) -> dict[str,
 
 def _masked(mark: Personal, value: object) -> object:
     return masked(value) if mark is Personal.PHONE and isinstance(value, str) else HIDDEN
-
-
-_CLASSES: dict[str, type] = {
-    (each.type if each in get_args(Event) else f"{OWN}{each.type}"): each
-    for each in (*get_args(Event), *get_args(Notice))
-    if each is not CommandEnded
-}
-
-
-def _class_of(kind: str) -> type:
-    if kind.startswith(f"{OWN}command."):
-        return CommandEnded
-    return _CLASSES[kind]
 
 
 @cache

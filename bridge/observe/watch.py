@@ -17,16 +17,15 @@ import structlog
 from bridge.core.ports import Part
 from bridge.messages.envelope import Occurrence, Sealed
 from bridge.messages.events import Event
+from bridge.messages.kinds import OWN
 from bridge.messages.replies import Outcome
 from bridge.observe.board import Agents, Board
-from bridge.observe.masking import OWN, command_name, short_type, shown
+from bridge.observe.masking import command_name, short_type, shown
 from bridge.observe.metrics import PEERS, Metrics
 from bridge.observe.status import Status
 
 log = structlog.get_logger(__name__)
 _level = logging.getLogger(__name__)
-
-_OWN = f"tactium.{OWN}"
 
 
 class Watch:
@@ -84,7 +83,7 @@ class Watch:
 
     def shed(self, what: Occurrence) -> None:
         """Count what came and had to make way at once."""
-        kind = what.type if isinstance(what, Event) else f"{OWN}{what.type}"
+        kind = what.type if isinstance(what, Event) else short_type(f"{OWN}{what.type}")
         self.metrics.flow.taken[f"tactium.{kind}"] += 1
         self.metrics.drop(1)
 
@@ -116,7 +115,7 @@ class Watch:
         self.metrics.returned.inc()
 
     def _took_own(self, message: Sealed) -> None:
-        kind = message.type.removeprefix(_OWN)
+        kind = message.type.removeprefix(OWN)
         if kind == "frame.malformed":
             self.metrics.malformed()
         elif kind == "gap":
