@@ -22,8 +22,9 @@ EventData = events.Event | notices.Notice | dict[str, Any]
 class Event:
     """One event: its envelope, and its `data` as an object of the class that its type names.
 
-    `key` is its routing key. `late` says that it was published over 5 s after it
-    was read; `trace` is what the headers `traceparent` and `tracestate` hold.
+    `key` is its routing key, `body` the message as it came. `late` says that it was
+    published over 5 s after it was read; `trace` is what the headers `traceparent`
+    and `tracestate` hold.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Event:
     sequence: int
     data: EventData
     key: str
+    body: bytes
     late: bool
     trace: Mapping[str, str]
 
@@ -61,7 +63,9 @@ def read(body: bytes, key: str, headers: Mapping[str, Any]) -> Event:
     said = {name: getattr(envelope, name) for name in _Envelope.model_fields if name != "data"}
     del said["specversion"]
     trace = {name: str(headers[name]) for name in ("traceparent", "tracestate") if name in headers}
-    return Event(**said, data=data, key=key, late=headers.get("late") is True, trace=trace)
+    return Event(
+        **said, data=data, key=key, body=body, late=headers.get("late") is True, trace=trace
+    )
 
 
 def _data(kind: str, data: dict[str, Any]) -> EventData:
