@@ -10,7 +10,7 @@ PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13 3.14,$(shell command -v python$
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test soak bench plots lint broker browser clean
+.PHONY: help demo test soak bench plots lint broker browser node clean
 
 help: ## say what there is
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -18,7 +18,7 @@ help: ## say what there is
 demo: $(READY) broker ## calls flow from a simulated Tactium through RabbitMQ; commands flow back
 	@$(BIN)/tactium-bridge demo
 
-test: lint broker browser ## every check and every test
+test: lint broker browser node ## every check and every test
 	@$(BIN)/pytest --numprocesses 2 --dist worksteal
 
 soak: $(READY) broker ## the faults at their full length, with a table; about half an hour
@@ -43,8 +43,11 @@ broker: $(READY)
 browser: $(READY)
 	@$(BIN)/python -m tests.browser.install
 
+node: $(READY)
+	@$(BIN)/python -m tests.node.install
+
 clean: ## forget what was set up
-	rm -rf $(VENV) dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) tests/node/node_modules dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 # Without pip inside, so that Debian's Python needs no further package for it.
 $(READY): pyproject.toml constraints.txt

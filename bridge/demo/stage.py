@@ -67,7 +67,8 @@ async def _perform_in(folder: Path, screen: Screen, seconds: float | None) -> No
         )
         async with _running(settings) as bridge:
             screen.say(f"Tactium (simulated) on port {tactium.port}, RabbitMQ at {node.url()}")
-            screen.say(f"the live page is at {await bridge.face.url()}\n")
+            screen.say(f"the live page is at {await bridge.face.url()}")
+            screen.say(f"to join in: export AMQP_URL={node.url()} BRIDGE_AMQP__URL={node.url()}\n")
             with screen.flowing():
                 await _flow(node.url(), screen, seconds)
         screen.say("\nthe bridge has ended; taking down Tactium and RabbitMQ")
