@@ -60,12 +60,7 @@ async def use_connection(
 
     `name` is shown in RabbitMQ's own lists; `on_ready` is called once all is set up.
     """
-    connection = Connection(url, client_properties={"connection_name": f"tactium-bridge {name}"})
-    try:
-        await connection.connect(timeout=timeout_seconds)
-    except Exception as error:  # whoever answers there need not speak AMQP
-        await _close(connection)  # or it would close itself, at no time that anyone chose
-        raise translated(error) from error
+    connection = await open_connection(url, name, timeout_seconds=timeout_seconds)
     lost: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
 
     def on_close(_connection: object, error: BaseException | None) -> None:
@@ -92,8 +87,33 @@ async def use_connection(
     finally:
         using.cancel()
         await asyncio.wait((using,), timeout=CLOSE_TIMEOUT_SECONDS)
-        await _close(connection)
+        await close_connection(connection)
     _raise_why(using, lost)
+
+
+async def open_connection(
+    url: URL, name: str, *, timeout_seconds: float = CONNECT_TIMEOUT_SECONDS
+) -> AbstractConnection:
+    """Return a connection that is shown under the name. Raises a `BrokerError`."""
+    connection = Connection(url, client_properties={"connection_name": f"tactium-bridge {name}"})
+    try:
+        await connection.connect(timeout=timeout_seconds)
+    except BaseException as error:  # whoever answers there need not speak AMQP
+        await close_connection(connection)  # or it would close itself, at no time anyone chose
+        if isinstance(error, Exception):
+            raise translated(error) from error
+        raise
+    return connection
+
+
+async def close_connection(connection: AbstractConnection) -> None:
+    """Close politely, but not for long: a half-open peer never answers."""
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+            await connection.close()
+    except Exception as error:  # noqa: BLE001 - it is gone all the same
+        log.debug("broker_close_failed", reason=str(error))
+        await connection.close()  # its transport is given up by now: this only marks it closed
 
 
 def _raise_why(using: asyncio.Task[None], lost: asyncio.Future[BaseException | None]) -> None:
@@ -109,15 +129,6 @@ def _raise_why(using: asyncio.Task[None], lost: asyncio.Future[BaseException | N
         log.error("broker_use_failed", exc_info=cause, todo="report this as a bug")
     reason = cause or (lost.result() if lost.done() else None)
     raise translated(reason) from reason
-
-
-async def _close(connection: AbstractConnection) -> None:
-    """Close politely, but not for long: a half-open peer never answers."""
-    try:
-        async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
-            await connection.close()
-    except Exception as error:  # noqa: BLE001 - it is gone all the same
-        log.debug("broker_close_failed", reason=str(error))
 
 
 def translated(error: BaseException | None) -> BrokerError:

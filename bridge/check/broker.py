@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
 from functools import partial
 from urllib.parse import unquote
 
-from aio_pika import connect
 from aio_pika.abc import AbstractConnection
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
 from pamqp.commands import Basic
 from ulid_transform import ulid_now
 from yarl import URL
 
-from bridge.amqp.session import FOREIGN, translated
+from bridge.amqp.session import FOREIGN, close_connection, open_connection, translated
 from bridge.amqp.topology import Topology
 from bridge.check.line import Line
 from bridge.check.tactium import resolved
@@ -27,7 +25,6 @@ from bridge.errors import BrokerError, BrokerRefused, TopologyConflict
 from bridge.settings import Settings
 
 ANSWER_SECONDS = 5.0
-CLOSE_SECONDS = 1.0
 AMQP_PORT, AMQPS_PORT = 5672, 5671
 NO_TYPE = {"x-queue-type": "tactium-bridge-check"}
 """RabbitMQ knows no such queue, so it declares none."""
@@ -46,10 +43,11 @@ async def check(settings: Settings) -> AsyncIterator[Line]:
     vhost = unquote(url.raw_path[1:]) or "/"
     where = f"{url.user or 'guest'} at {url.host}:{port}, vhost {vhost}"
     try:
-        async with asyncio.timeout(settings.amqp.connect_timeout_seconds):
-            connection = await connect(url)
-    except Exception as error:  # noqa: BLE001 - whoever answers there need not speak AMQP
-        yield _refusal(where, translated(error))
+        connection = await open_connection(
+            url, "check", timeout_seconds=settings.amqp.connect_timeout_seconds
+        )
+    except BrokerError as error:
+        yield _refusal(where, error)
         return
     try:
         yield Line.ok("broker", f"logged in as {where}")
@@ -66,9 +64,7 @@ async def check(settings: Settings) -> AsyncIterator[Line]:
     except FOREIGN as error:
         yield _refusal(where, translated(error))
     finally:
-        with suppress(*FOREIGN):
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await connection.close()
+        await close_connection(connection)
 
 
 def _refusal(where: str, error: BrokerError) -> Line:
