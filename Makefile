@@ -10,7 +10,7 @@ PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13 3.14,$(shell command -v python$
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test soak bench plots lint broker browser node clean
+.PHONY: help demo test soak compose bench plots lint broker browser node clean
 
 help: ## say what there is
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -23,6 +23,10 @@ test: lint broker browser node ## every check and every test
 
 soak: $(READY) broker ## the faults at their full length, with a table; about half an hour
 	@SOAK=1 $(BIN)/pytest tests/faults
+
+compose: $(READY) ## compose.yaml brought up by an engine of its own, its services killed; five minutes
+	@$(BIN)/python -m tests.compose.install
+	@COMPOSE=1 $(BIN)/pytest tests/compose
 
 bench: $(READY) broker ## the bridge beside its yardsticks, with a table; three minutes (BACKLOG=1000000: fifteen)
 	@$(BIN)/python -m tests.bench $(if $(BACKLOG),--backlog $(BACKLOG))

@@ -15,7 +15,7 @@ from tests.packages import install
 
 HERE = Path(__file__).parent
 MODULES = HERE / "node_modules"
-_QUIETLY = ("--no-audit", "--no-fund", "--loglevel=error")
+_QUIETLY = ("--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error")
 
 
 def main() -> int:
@@ -27,14 +27,7 @@ def main() -> int:
     if _are_there():
         return 0
     sys.stderr.write("Installing what the tests run in Node.js with npm, into tests/node.\n")
-    quietly = (
-        "--ignore-scripts",
-        "--no-audit",
-        "--no-fund",
-        "--no-package-lock",
-        "--loglevel=error",
-    )
-    return subprocess.run(["npm", "install", *quietly], cwd=HERE, check=False).returncode  # noqa: S603, S607
+    return subprocess.run(["npm", "install", *_QUIETLY], cwd=HERE, check=False).returncode  # noqa: S603, S607
 
 
 def _are_there() -> bool:

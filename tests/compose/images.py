@@ -1,0 +1,73 @@
+"""Images under the names that compose.yaml uses, where none can be pulled.
+
+The base images are stand-ins made of Debian's packages: Python 3.11 as bookworm has it,
+RabbitMQ 3.10 in place of 4.x, Prometheus 2.42. The bridge's own image is the real one,
+built by deploy/Dockerfile on its stand-in. Grafana has none, so it is not started here.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.compose.engine import ROOT, Engine
+
+SUITE = "bookworm"
+PACKAGES = "python3,python3-venv,python3-pip,ca-certificates,rabbitmq-server,prometheus"
+BASE = "python:3.11-slim-bookworm"
+
+RABBITMQ = f"""
+FROM {BASE}
+RUN ["rabbitmq-plugins", "--offline", "enable", "rabbitmq_management"]
+RUN ["chmod", "1777", "/var/log/rabbitmq"]
+ENV HOME=/var/lib/rabbitmq RABBITMQ_LOGS=-
+VOLUME /var/lib/rabbitmq
+ENTRYPOINT ["/usr/lib/rabbitmq/bin/rabbitmq-server"]
+"""
+
+PROMETHEUS = f"""
+FROM {BASE}
+RUN ["install", "--directory", "--owner=65534", "/prometheus"]
+WORKDIR /prometheus
+ENTRYPOINT ["prometheus"]
+CMD ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"]
+"""
+
+
+def services() -> dict[str, dict[str, Any]]:
+    """Return the services of compose.yaml, by name."""
+    found: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "compose.yaml").read_text())[
+        "services"
+    ]
+    return found
+
+
+def build(engine: Engine, folder: Path) -> None:
+    """Make all images, in about two minutes."""
+    base = folder / "base"
+    _make_base(base)
+    archive = folder / "base.tar"
+    subprocess.run(["tar", "-C", base, "-cf", archive, "."], check=True)  # noqa: S603, S607
+    engine.docker("import", str(archive), BASE)
+    shutil.rmtree(base)
+    archive.unlink()
+    engine.docker("build", "--tag", services()["rabbitmq"]["image"], "-", given=RABBITMQ)
+    engine.docker("build", "--tag", services()["prometheus"]["image"], "-", given=PROMETHEUS)
+    bridge = ("build", "--file", "deploy/Dockerfile", "--tag", services()["bridge"]["image"])
+    engine.docker(
+        *bridge, "--network", "host", "."
+    )  # a package index may be reached from here alone
+
+
+def _make_base(base: Path) -> None:
+    """Put a Debian into a folder, which reaches its package index as this machine does."""
+    command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(base)]
+    subprocess.run(command, check=True, capture_output=True)  # noqa: S603
+    (base / "usr/local/bin/python").symlink_to("/usr/bin/python3")
+    for name in ("etc/ssl/certs/ca-certificates.crt", "etc/pip.conf"):
+        if (Path("/") / name).is_file():
+            shutil.copy(Path("/") / name, base / name)
