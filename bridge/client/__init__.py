@@ -2,7 +2,7 @@
 
     async with BridgeClient("amqp://user:password@broker/") as bridge:
         reply = await bridge.pause("jose", code="1")
-        async for event in bridge.events("*.call.started.*", queue="crm"):
+        async for event in bridge.events("*.call.started.*", queue="subscriber.crm"):
             ...
 
 All failures are a `BridgeError`.
