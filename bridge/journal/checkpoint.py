@@ -3,13 +3,14 @@
 A commit that did it by itself, as SQLite has it by default, would take as long as a
 hundred others, and every event that comes meanwhile would wait. So a thread copies
 most of it, and a commit does what is left then, after which the log begins anew.
+Where more is written than the disk takes, a commit waits for the thread.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +20,8 @@ LOG_SHARE = 1 / 32
 
 A quarter of what new messages leave free of the disk, so that it can always be copied.
 """
+MOST_AHEAD = 3
+"""How many times that length may be written while it is copied."""
 
 PAGE_BYTES = 4_096
 COMMIT_BYTES = 4 * PAGE_BYTES
@@ -28,7 +31,7 @@ _COPY = "PRAGMA wal_checkpoint(PASSIVE)"
 
 
 class Checkpoints:
-    """Those of one file. `is_half_done`: the next commit is to do the rest."""
+    """Those of one file."""
 
     def __init__(self, path: Path) -> None:
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -36,27 +39,29 @@ class Checkpoints:
         disk = os.statvfs(path.parent)
         self._most = min(MOST_LOG_BYTES, LOG_SHARE * disk.f_blocks * disk.f_frsize)
         self._logged = 0
-        self._is_under_way = False
-        self.is_half_done = False
+        self._copying: Future[None] | None = None
 
     def __repr__(self) -> str:
-        return f"<Checkpoints: {self._logged} bytes logged, half_done={self.is_half_done}>"
+        return f"<Checkpoints: {self._logged} bytes logged, due={self.is_due}>"
 
     @property
-    def most_pages(self) -> int:
-        """How long the log may grow at the very most; then a commit does it all by itself."""
-        return int(4 * self._most / PAGE_BYTES)
+    def is_due(self) -> bool:
+        """Whether the next commit is to end a checkpoint, which takes long."""
+        copying = self._copying  # asked for in the loop, while a commit may end it
+        is_too_long = self._logged > MOST_AHEAD * self._most
+        return copying is not None and (copying.done() or is_too_long)
 
     def committed(self, writer: sqlite3.Connection, size: int, rows: int) -> None:
         """Note a commit of so many bytes, and rows beside them; do what is due after it."""
         self._logged += COMMIT_BYTES + size + PAGE_BYTES * rows
-        if self.is_half_done:
-            self.is_half_done, self._is_under_way = False, False
+        if self._copying is None:
+            if self._logged > self._most:
+                self._logged, self._copying = 0, self._thread.submit(self._copy)
+        elif self.is_due:
+            self._copying.result()
+            self._copying = None
             with suppress(sqlite3.Error):  # what is wrong with the disk, the next commit tells
                 writer.execute(_COPY)
-        elif self._logged > self._most and not self._is_under_way:
-            self._logged, self._is_under_way = 0, True
-            self._thread.submit(self._copy)
 
     def close(self) -> None:
         """Wait for the thread, which takes moments, and close its connection."""
@@ -66,4 +71,3 @@ class Checkpoints:
     def _copy(self) -> None:
         with suppress(sqlite3.Error):
             self._database.execute(_COPY)
-        self.is_half_done = True

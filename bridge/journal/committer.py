@@ -235,7 +235,7 @@ class Committer:
         return (
             self._settings.durability == "process"
             and self._waiting.weight <= FEW
-            and not self._store.checkpoints.is_half_done
+            and not self._store.checkpoints.is_due
             and self._writer.is_quick
         )
 

@@ -98,7 +98,7 @@ class Outlet:
         except JournalCorrupt as error:
             self._on_corrupt(error)
         except JournalUnwritable as error:
-            log.error(  # noqa: TRY400 - a disk that fails needs no traceback
+            log.error(  # noqa: TRY400 - the cause is the disk: where our code met it helps nobody
                 "journal_unreadable",
                 reason=str(error),
                 todo="see the disk that journal.path is on; it is tried again",

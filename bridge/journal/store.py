@@ -118,8 +118,7 @@ class Store:
                 self.bytes = self._number("measure_all")
                 self._gone = self._number("read_gone", self.first - 1)  # up to that number
                 self.checkpoints = Checkpoints(self.path)
-                pages = self.checkpoints.most_pages
-                self._database.execute(f"PRAGMA wal_autocheckpoint = {pages}")
+                self._database.execute("PRAGMA wal_autocheckpoint = 0")
         except BaseException:
             os.close(self._lock)
             raise

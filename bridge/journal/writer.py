@@ -50,7 +50,7 @@ class Writer:
             began = self._began = time.monotonic()
             try:
                 work()
-            except Exception as failure:  # noqa: BLE001 - whatever it is, it is handed on
+            except Exception as failure:  # noqa: BLE001 - raised in the loop, where it is waited for
                 error = failure
             self._began = None
             self._judge(began)
@@ -60,7 +60,7 @@ class Writer:
             try:
                 if error is None:
                     then()
-            except Exception as failure:  # noqa: BLE001 - else `ended` would never be done
+            except Exception as failure:  # noqa: BLE001 - raised by who waits for `ended`, not here
                 error = failure
             finally:
                 ended.set_result(error)
