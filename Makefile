@@ -24,7 +24,7 @@ test: lint broker browser node ## every check and every test
 soak: $(READY) broker ## the faults at their full length, with a table; about half an hour
 	@SOAK=1 $(BIN)/pytest tests/faults
 
-compose: $(READY) ## compose.yaml brought up by an engine of its own, its services killed; five minutes
+compose: $(READY) ## compose.yaml brought up by an engine of its own, its services killed; eleven minutes
 	@$(BIN)/python -m tests.compose.install
 	@COMPOSE=1 $(BIN)/pytest tests/compose
 

@@ -4,7 +4,6 @@ BridgeError
 ├── SettingsError          a setting is unknown or wrong; the start stops (exit 2)
 ├── InvalidCommand         a command that breaks the contract; answered `invalid`
 ├── InvalidEvent           a message on the bridge's exchanges that the bridge never says
-├── CommandFailed          a command ended neither `ok` nor `sent`
 ├── NoReply                no reply came in time; the command may have run
 ├── LinkError
 │   ├── LinkDown           nothing can be written to Tactium just now
@@ -68,10 +67,6 @@ class InvalidCommand(BridgeError):
 
 class InvalidEvent(BridgeError):
     """A message on the bridge's exchanges that is no event of the bridge."""
-
-
-class CommandFailed(BridgeError):
-    """A command ended neither `ok` nor `sent`: its reply says how, and why."""
 
 
 class NoReply(BridgeError):

@@ -34,7 +34,7 @@ class Loop(asyncio.SelectorEventLoop):
             error: Exception | None = None
             try:
                 result = socket.getaddrinfo(*address, **options)
-            except Exception as failure:  # noqa: BLE001 - whoever asked is told
+            except Exception as failure:  # noqa: BLE001 - raised in the loop, by who waits for the answer
                 error = failure
             with suppress(RuntimeError):  # the loop is closed: nobody asks any more
                 self.call_soon_threadsafe(tell, result, error)

@@ -8,7 +8,7 @@ their confirms. `tests/unit/amqp/test_express.py` fails first when that changes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from typing import Protocol
 
 from aiormq import Channel
 from aiormq.abc import ChannelFrame
@@ -17,8 +17,12 @@ from pamqp.commands import Basic
 BLOCKED_SECONDS = 0.05
 """What is not ready at once is blocked: the library says it in no other way."""
 
-Confirmed = Callable[[int, bool, bool], None]
-"""Is told a number, whether all up to it are meant, and whether they were taken."""
+
+class Confirmed(Protocol):
+    """Is told what the broker confirmed, or refused: one message, or all up to it."""
+
+    def __call__(self, number: int, *, multiple: bool, taken: bool) -> None:
+        """`multiple`: all up to this number are meant."""
 
 
 class Express:
@@ -31,8 +35,8 @@ class Express:
         self._channel = channel
         self._on_confirm = on_confirm
         self._turn = asyncio.Lock()  # what has the lower number is written first
-        # The library has no other place where confirms can be had without a future for each.
-        channel._on_confirm_frame = self._take  # type: ignore[method-assign] # noqa: SLF001
+        # The library gives a future for each message, and no other place to hear of confirms.
+        channel._on_confirm_frame = self._take  # type: ignore[method-assign] # noqa: SLF001 - see above
 
     @property
     def number(self) -> int:
@@ -83,4 +87,5 @@ class Express:
 
     async def _take(self, frame: Basic.Ack | Basic.Nack | Basic.Reject) -> None:
         multiple = bool(getattr(frame, "multiple", False))
-        self._on_confirm(frame.delivery_tag or 0, multiple, isinstance(frame, Basic.Ack))
+        taken = isinstance(frame, Basic.Ack)
+        self._on_confirm(frame.delivery_tag or 0, multiple=multiple, taken=taken)

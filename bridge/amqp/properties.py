@@ -72,7 +72,7 @@ def _or_else(read: Reader, fallback: Reader) -> Reader:
     def lenient(data: bytes) -> tuple[int, Any]:
         try:
             return read(data)
-        except Exception:  # noqa: BLE001 - whatever it is, nobody else is to suffer for it
+        except Exception:  # noqa: BLE001 - pamqp lets out whatever a stranger's bytes make of it
             return fallback(data)
 
     return lenient

@@ -199,7 +199,7 @@ class _Flow:
         self._window.send(express.next_number, batch, asyncio.get_running_loop().time())
         return payload
 
-    def _on_confirm(self, number: int, multiple: bool, taken: bool) -> None:  # noqa: FBT001 - as on the wire
+    def _on_confirm(self, number: int, *, multiple: bool, taken: bool) -> None:
         """Settle what is confirmed.
 
         A message that is refused is refused by a queue that is full and says so to

@@ -111,9 +111,10 @@ async def close_connection(connection: AbstractConnection) -> None:
     try:
         async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
             await connection.close()
-    except Exception as error:  # noqa: BLE001 - it is gone all the same
+    except Exception as error:  # noqa: BLE001 - it is given up, whatever the library makes of that
         log.debug("broker_close_failed", reason=str(error))
-        await connection.close()  # its transport is given up by now: this only marks it closed
+    finally:
+        await connection.close()  # marks closed what was given up half-way, and does nothing else
 
 
 def _raise_why(using: asyncio.Task[None], lost: asyncio.Future[BaseException | None]) -> None:

@@ -84,7 +84,7 @@ def tail_command(
     tactium-bridge tail '*.call.#'
     tactium-bridge tail --json | jq -c '.data | {agent, call_id}'
     tactium-bridge tail --bridge 'main.gap' 'main.link.*'
-    """  # noqa: D301 - click's mark for lines that stay as they are
+    """  # noqa: D301 - click knows lines to keep by a real backspace, which r""" would not be
     settings = settings_of(config)
     line = _whole if as_json else _brief(mask=settings.log.mask)
     _use(settings, lambda bridge: _tail(bridge, patterns, line, of_bridge=of_bridge))

@@ -95,7 +95,9 @@ class Dispatcher:
         if job is None:
             try:
                 self._take(delivery)
-            except Exception:  # whatever it was, its requester is owed an answer
+            except (
+                Exception
+            ):  # a flaw of ours: unanswered, the requester would ask again, and dial twice
                 log.exception("command_crashed", command_id=delivery.message_id)
                 self._tasks.spawn(self._tell(_refused(delivery, _CRASHED)))
         elif job.digest != delivery.digest:
@@ -245,7 +247,7 @@ class Dispatcher:
                 self._answer_alone(job, _FORBIDDEN)
             else:
                 return remembered.reply
-        except Exception:  # whatever it was, its requester is owed an answer
+        except Exception:  # a flaw of ours: the reply says so, and the next command is run
             log.exception("command_crashed", command_id=job.request.id)
             job.result = _CRASHED
         return None
@@ -267,7 +269,7 @@ class Dispatcher:
         try:
             found = await self._log.recall(job.identity or delivery.fingerprint)
         except JournalError as error:
-            log.error(  # noqa: TRY400 - a disk that fails needs no traceback
+            log.error(  # noqa: TRY400 - the cause is the disk: where our code met it helps nobody
                 "command_log_unreadable",
                 reason=str(error),
                 todo="see the disk that journal.path is on",
@@ -330,7 +332,9 @@ class Dispatcher:
                 )
         except (TimeoutError, JournalError):
             log.warning("command_not_kept", command_id=sealed.id, todo="see the journal's disk")
-        except Exception:  # the requester gets its reply whatever happens to the trail
+        except (
+            Exception
+        ):  # a flaw of ours in the trail must not take the reply from who waits for it
             log.exception("audit_failed", command_id=sealed.id, todo="report this as a bug")
         await self._send(job, sealed)
 

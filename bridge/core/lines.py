@@ -111,7 +111,7 @@ class Lines:
                 line.now = (line.turns or line.questions).popleft()
                 try:
                     await line.now.take()
-                except Exception:  # whatever it was, it is nobody else's in the line
+                except Exception:  # a flaw of ours in one turn must not stop those behind it
                     log.exception("turn_failed", agent=agent, todo="report this as a bug")
         finally:
             del self._lines[agent]

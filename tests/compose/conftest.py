@@ -18,7 +18,7 @@ STARTED = ("rabbitmq", "bridge", "simulator", "prometheus")
 def engine() -> Iterator[Engine]:
     """An engine that has all images."""
     if "COMPOSE" not in os.environ:
-        pytest.skip("four minutes long: `make compose` runs it")
+        pytest.skip("eleven minutes long: `make compose` runs it")
     # Short, for the path of a socket has little room; its mounts are gone when it is removed.
     with tempfile.TemporaryDirectory(prefix="engine-", ignore_cleanup_errors=True) as name:
         folder = Path(name)

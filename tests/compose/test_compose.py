@@ -14,8 +14,11 @@ from urllib.parse import quote
 import jsonschema
 import pytest
 import yaml
+from yarl import URL
 
-from bridge.client import BridgeClient, Outcome, Subscription
+from bridge.amqp.session import open_connection
+from bridge.client import BridgeClient, BrokerRefused, Outcome, Subscription
+from deploy.setup import NAMES
 from tests.compose.conftest import STARTED
 from tests.compose.engine import ROOT, Engine
 from tests.compose.images import services
@@ -45,17 +48,27 @@ async def until_all_are_well(engine: Engine) -> None:
 
 @asynccontextmanager
 async def client(engine: Engine, user: str) -> AsyncIterator[BridgeClient]:
-    """A client on this machine, with a password as an operator gets it."""
-    password = engine.compose("run", "--rm", "setup", "show", user).strip()
-    url = f"amqp://{user}:{quote(password, safe='')}@127.0.0.1:{engine.port('rabbitmq', 5672)}/"
-    async with BridgeClient(url) as bridge:
+    """A client on this machine."""
+    async with BridgeClient(url_of(engine, user)) as bridge:
         yield bridge
+
+
+def url_of(engine: Engine, user: str) -> str:
+    """Return the broker's address on this machine, with a password as an operator gets it."""
+    password = quote(secret(engine, user), safe="")
+    return f"amqp://{user}:{password}@127.0.0.1:{engine.port('rabbitmq', 5672)}/"
+
+
+def secret(engine: Engine, name: str) -> str:
+    return engine.compose("run", "--rm", "setup", "show", name).strip()
 
 
 def get(engine: Engine, service: str, port: int, path: str, token: str = "") -> Any:
     address = f"http://127.0.0.1:{engine.port(service, port)}{path}"
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    with urllib.request.urlopen(urllib.request.Request(address, headers=headers)) as answer:
+    with urllib.request.urlopen(
+        urllib.request.Request(address, headers=headers), timeout=10
+    ) as answer:
         return json.load(answer)
 
 
@@ -73,8 +86,7 @@ async def test_all_become_well(up: Engine) -> None:
     await until_all_are_well(up)
     state = up.container("setup")["State"]
     assert (state["Running"], state["ExitCode"]) == (False, 0)
-    token = up.compose("run", "--rm", "setup", "show", "http_token").strip()
-    ready = get(up, "bridge", 8025, "/readyz", token)
+    ready = get(up, "bridge", 8025, "/readyz", secret(up, "http_token"))
     assert ready["ready"], ready
 
 
@@ -98,9 +110,8 @@ async def test_a_service_may_do_little(up: Engine, service: str) -> None:
 
 async def test_no_secret_is_in_a_file_or_an_environment(up: Engine) -> None:
     """They are in the volumes alone, and each service sees its own."""
-    names = ("bridge", "subscriber", "commander", "operator", "http_token", "grafana")
-    secrets = {name: up.compose("run", "--rm", "setup", "show", name).strip() for name in names}
-    assert len(set(secrets.values())) == len(names)
+    secrets = {name: secret(up, name) for name in NAMES}
+    assert len(set(secrets.values())) == len(NAMES)
     everything = up.compose("logs", "--no-color") + "".join(
         json.dumps(up.container(service)) for service in STARTED
     )
@@ -180,9 +191,12 @@ async def test_what_dies_comes_back(up: Engine, service: str, how: str) -> None:
 
 async def test_a_secret_can_be_replaced(up: Engine) -> None:
     """By what a file holds; whoever has the old one is refused."""
+    old = url_of(up, "commander")
     up.compose("run", "--rm", "-T", "setup", "set", "commander", given="a-word-of-one's-own/@:")
     up.compose("restart", "rabbitmq")
     await until_all_are_well(up)
+    with pytest.raises(BrokerRefused):
+        await open_connection(URL(old), "test")
     async with client(up, "commander") as bridge:
         assert (await bridge.get_status("ana")).outcome is Outcome.OK
 

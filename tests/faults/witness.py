@@ -13,7 +13,10 @@ from typing import Any
 from aio_pika import connect
 from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.exceptions import AMQPError
+from yarl import URL
 
+from bridge.amqp.session import open_connection
+from bridge.errors import BridgeError
 from bridge.simulator import Simulator
 from tests.integration.site import PATIENCE_SECONDS, until
 
@@ -81,11 +84,11 @@ async def prepare(url: str) -> None:
 async def received(url: str) -> int | None:
     """Return how many messages lie in the queue, None while the broker is away."""
     try:
-        async with asyncio.timeout(1), await connect(url) as connection:
+        async with asyncio.timeout(1), await open_connection(URL(url), "witness") as connection:
             channel = await connection.channel()
             queue = await channel.declare_queue(QUEUE, passive=True)
             return queue.declaration_result.message_count or 0
-    except (AMQPError, OSError, TimeoutError):
+    except (BridgeError, AMQPError, OSError, TimeoutError):
         return None
 
 

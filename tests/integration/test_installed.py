@@ -47,7 +47,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     venv.create(home / "venv", with_pip=False)
     python = home / "venv" / "bin" / "python"
     # The environment of the tests has no pip; the Python that it was made with has.
-    pip = (sys._base_executable, "-m", "pip", "--python", python)  # type: ignore[attr-defined]
+    base = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
+    pip = (base, "-m", "pip", "--python", python)
     done = run(*pip, "install", "--quiet", "--constraint", ROOT / "constraints.txt", ROOT, cwd=home)
     assert done.returncode == 0, done.stderr
     return python.parent

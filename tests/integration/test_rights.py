@@ -14,9 +14,12 @@ from typing import Any
 import pytest
 from aio_pika import Message, connect
 from aio_pika.abc import AbstractChannel
-from aiormq.exceptions import AMQPConnectionError, ChannelAccessRefused
+from aiormq.exceptions import ChannelAccessRefused
+from yarl import URL
 
+from bridge.amqp.session import open_connection
 from bridge.check import Verdict, broker
+from bridge.errors import BrokerRefused
 from bridge.sandbox import RabbitMQNode, private_rabbitmq
 from bridge.settings import AmqpSettings
 from tests.integration.conftest import make_site
@@ -79,8 +82,10 @@ async def test_without_a_password_nobody_gets_in(node: RabbitMQNode) -> None:
     await node.ctl("import_definitions", str(DEFINITIONS))
     for password in ("", "guest", *USERS):
         for user in USERS:
-            with pytest.raises(AMQPConnectionError):
-                await connect(node.url().replace("guest:guest", f"{user}:{password}"))
+            with pytest.raises(BrokerRefused):
+                await open_connection(
+                    URL(node.url().replace("guest:guest", f"{user}:{password}")), "test"
+                )
 
 
 async def test_the_readme_gives_the_same_rights(node: RabbitMQNode) -> None:

@@ -14,8 +14,10 @@ import aio_pika
 import pytest
 import pytest_asyncio
 from aio_pika.abc import AbstractChannel
+from yarl import URL
 
-from bridge.errors import SandboxError
+from bridge.amqp.session import open_connection
+from bridge.errors import BrokerDown, BrokerError, SandboxError
 from bridge.sandbox import RabbitMQNode, private_rabbitmq
 from bridge.sandbox.native import find_native
 
@@ -89,8 +91,8 @@ async def test_a_virtual_host_comes_quickly_and_goes(node: RabbitMQNode, name: s
         await publish(channel, queue.name, b"hello")
         await queue.purge()
     await node.remove_vhost(name)
-    with pytest.raises(Exception, match="Connection"):  # the library's own are several
-        await aio_pika.connect(node.url(name))
+    with pytest.raises(BrokerError):
+        await open_connection(URL(node.url(name)), "test")
 
 
 async def test_ctl_returns_what_rabbitmqctl_says(node: RabbitMQNode) -> None:
@@ -112,8 +114,8 @@ async def test_stop_app_closes_connections_and_start_app_takes_new_ones(node: Ra
     await node.stop_app()
     await asyncio.wait_for(closed.wait(), 5)
     await connection.close()
-    with pytest.raises(OSError):  # noqa: PT011 - refused; the message is the system's
-        await aio_pika.connect(node.url())
+    with pytest.raises(BrokerDown):
+        await open_connection(URL(node.url()), "test")
     await node.start_app()
     async with await aio_pika.connect(node.url()):
         pass
@@ -130,8 +132,8 @@ async def test_a_killed_broker_comes_back_with_its_durable_messages(node: Rabbit
     await asyncio.sleep(2.5)  # see `kill`: the queue itself is not safe before
     await node.kill()
     await connection.close()
-    with pytest.raises(OSError):  # noqa: PT011 - refused; the message is the system's
-        await aio_pika.connect(url)
+    with pytest.raises(BrokerDown):
+        await open_connection(URL(url), "test")
     with pytest.raises(SandboxError):
         node.suspend()
     await node.restart()
