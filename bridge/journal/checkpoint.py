@@ -20,7 +20,7 @@ LOG_SHARE = 1 / 32
 
 A quarter of what new messages leave free of the disk, so that it can always be copied.
 """
-MOST_AHEAD = 3
+MOST_AHEAD = 1
 """How many times that length may be written while it is copied."""
 
 PAGE_BYTES = 4_096
@@ -58,10 +58,15 @@ class Checkpoints:
             if self._logged > self._most:
                 self._logged, self._copying = 0, self._thread.submit(self._copy)
         elif self.is_due:
+            self.end(writer)
+
+    def end(self, writer: sqlite3.Connection) -> None:
+        """Copy all that is logged, so that the next commit has the log to itself."""
+        if self._copying is not None:
             self._copying.result()
             self._copying = None
-            with suppress(sqlite3.Error):  # what is wrong with the disk, the next commit tells
-                writer.execute(_COPY)
+        with suppress(sqlite3.Error):  # what is wrong with the disk, the next commit tells
+            writer.execute(_COPY)
 
     def close(self) -> None:
         """Wait for the thread, which takes moments, and close its connection."""

@@ -167,10 +167,11 @@ class Store:
             self._execute("begin")
             self.state, self.bytes, self._gone = self._write_down(news, state, max_bytes)
         except sqlite3.Error as error:
+            self._roll_back()
+            self.checkpoints.end(self._database)
             raise translation(self.path, error) from error
         finally:
-            if self._database.in_transaction:
-                self._roll_back()
+            self._roll_back()
         size = sum(len(message.body) for message in news.messages)
         self.checkpoints.committed(self._database, size, len(news.agents) + len(news.notes))
 
@@ -199,8 +200,9 @@ class Store:
         return state, size, gone
 
     def _roll_back(self) -> None:
-        with suppress(sqlite3.Error):
-            self._execute("roll_back")
+        if self._database.in_transaction:
+            with suppress(sqlite3.Error):
+                self._execute("roll_back")
 
     def _check_room(self) -> None:
         """Raise `JournalUnwritable` where the disk is full but for what is reserved.
