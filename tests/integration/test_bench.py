@@ -15,6 +15,16 @@ ROOT = Path(__file__).parents[2]
 KEPT = Report.from_json((ROOT / "docs" / "bench.json").read_text())
 
 
+MAYBE = {"syslog-ng, unconfirmed", "C client, our properties"}
+"""Yardsticks that are left out where a machine has not the programs."""
+
+
+def rows(report: Report, taken: Report) -> list[str]:
+    """Return the names of a report's rows, without those that `taken` had no yardstick for."""
+    missing = MAYBE - {str(figure.yardstick) for figure in taken.figures}
+    return [figure.name for figure in report.figures if figure.yardstick not in missing]
+
+
 async def test_the_bench_runs(vhost_url: str, tmp_path: Path) -> None:
     """In small: each figure is taken, with its yardstick, and comes back from JSON."""
     async with rig_on(vhost_url, tmp_path) as rig:
@@ -22,11 +32,8 @@ async def test_the_bench_runs(vhost_url: str, tmp_path: Path) -> None:
     values = [value for figure in report.figures for value in figure.rounds]
     values += [value for figure in report.figures for value in figure.yardstick_rounds]
     assert all(isfinite(value) and value >= 0 for value in values)
-    names = [
-        figure.name for figure in report.figures if figure.yardstick != "syslog-ng, unconfirmed"
-    ]
-    kept = [figure.name for figure in KEPT.figures if figure.yardstick != "syslog-ng, unconfirmed"]
-    assert len(names) == len(kept)
+    names = [name.partition(" of ")[0] for name in rows(report, report)]  # but for how many
+    assert names == [name.partition(" of ")[0] for name in rows(KEPT, report)]
     assert Report.from_json(report.as_json()).table() == report.table()
 
 
