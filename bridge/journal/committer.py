@@ -337,11 +337,11 @@ class Committer:
             if entry.written is not None and not entry.written.done():
                 entry.written.set_result(None)
         self._batch.clear()
-        self._room.accepted(self._store)
+        made_way = _count(self._store.state.dropped) - _count(intended.dropped)
+        self._room.accepted(self._store, made_way=made_way > 0)
         self._room.press(self._waiting.weight)
         self._offer(news.messages)
         self._observer.committed(news.messages, news.agents)
-        made_way = _count(self._store.state.dropped) - _count(intended.dropped)
         if made_way:
             self._observer.dropped(made_way)
         if not self._store.is_tidy:

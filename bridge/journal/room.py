@@ -28,6 +28,7 @@ class Room:
         self._observer = observer
         self._pauses = settings.when_full == "pause_reading"
         self._is_full = False
+        self._oldest = 0
         self._disk_refuses = False
         self._is_over = False
         self._free = asyncio.Event()
@@ -51,8 +52,12 @@ class Room:
         await self._free.wait()
 
     def is_there(self, store: Store) -> bool:
-        """Return whether a journal that was full would not be so again at once."""
-        return store.bytes < ROOM_AGAIN * self._settings.max_bytes
+        """Return whether a journal that was full would not be so again at once.
+
+        What the oldest left when they made way is no such room: the broker has to take some.
+        """
+        was_taken = store.first > self._oldest or not store.messages
+        return was_taken and store.bytes < ROOM_AGAIN * self._settings.max_bytes
 
     def refused(self, reason: str) -> None:
         """Note that the disk took nothing."""
@@ -65,8 +70,13 @@ class Room:
         self._disk_refuses = True
         self._observer.changed("journal", ok=False, reason=reason)
 
-    def accepted(self, store: Store) -> None:
-        """Note that the disk took what there was, and how full the file is by that."""
+    def accepted(self, store: Store, *, made_way: bool) -> None:
+        """Note that the disk took what there was, and how full the file is by that.
+
+        `made_way`: the oldest had to.
+        """
+        if made_way:
+            self._oldest = store.first
         did_refuse, self._disk_refuses = self._disk_refuses, False
         if did_refuse:
             log.warning("journal_writable")

@@ -192,6 +192,24 @@ async def test_a_full_journal_drops_the_oldest_and_says_so(tmp_path: Path) -> No
     assert said == ["journal_full", "journal_has_room_again"]
 
 
+async def test_a_full_journal_has_room_again_when_the_broker_takes_some(tmp_path: Path) -> None:
+    """Not when much makes way at once: a gap for each of those would fill it as well."""
+    journal = journal_in(tmp_path, max_bytes=1024 * 1024)
+    long = AgentStatus("ana", 1, "available", "x" * 3_000)
+    with capture_logs() as logs:
+        async with running(journal):
+            for _ in range(20):
+                await journal.append([long] * 100, START)
+            said = [line["event"] for line in logs if line["event"].startswith("journal")]
+            assert said == ["journal_full"]
+            journal.settle(2_000)
+            (told,) = await read(journal, 2_000)
+            gap = json.loads(told.body)["data"]
+    said = [line["event"] for line in logs if line["event"].startswith("journal")]
+    assert said == ["journal_full", "journal_has_room_again"]
+    assert (gap["cause"], gap["dropped"] % 100) == ("journal_full", 0)
+
+
 async def test_a_full_journal_can_pause_the_reading_instead(tmp_path: Path) -> None:
     """With `pause_reading` nothing is dropped: who appends waits until there is room."""
     journal = journal_in(tmp_path, max_bytes=1024 * 1024, when_full="pause_reading")
