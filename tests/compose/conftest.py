@@ -19,8 +19,8 @@ def engine() -> Iterator[Engine]:
     """An engine that has all images."""
     if "COMPOSE" not in os.environ:
         pytest.skip("eleven minutes long: `make compose` runs it")
-    # Short, for the path of a socket has little room; its mounts are gone when it is removed.
-    with tempfile.TemporaryDirectory(prefix="engine-", ignore_cleanup_errors=True) as name:
+    # Short, for the path of a socket has little room.
+    with tempfile.TemporaryDirectory(prefix="engine-") as name:
         folder = Path(name)
         with private_engine(folder) as engine:
             images.build(engine, folder)

@@ -133,6 +133,8 @@ def private_engine(folder: Path) -> Iterator[Engine]:
     finally:
         daemon.terminate()
         daemon.wait(STOP_SECONDS)
+        left = folder / "run/netns/default"  # a mount, which the engine leaves behind
+        subprocess.run(["umount", left], check=False, capture_output=True)  # noqa: S603, S607
 
 
 def _answers(daemon: subprocess.Popen[bytes], socket: Path) -> bool:
