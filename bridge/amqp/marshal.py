@@ -12,7 +12,8 @@ from datetime import datetime
 from functools import lru_cache
 
 from bridge.amqp.outbox import PERSISTENT
-from bridge.messages.envelope import APP_ID, CONTENT_TYPE, Sealed, trace_headers
+from bridge.messages.envelope import APP_ID, CONTENT_TYPE, Sealed
+from bridge.messages.trace import trace_headers
 
 _FRAME = struct.Struct(">BHI")  # kind, channel, size
 _METHOD, _HEADER, _BODY = 1, 2, 3

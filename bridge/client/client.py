@@ -14,6 +14,7 @@ from yarl import URL
 
 from bridge.client.commander import Asked, Commander
 from bridge.client.subscription import Subscription, Wish
+from bridge.client.tracing import present_trace
 from bridge.messages.commands import Command, Disposition, parse
 from bridge.messages.envelope import agent_word
 from bridge.messages.replies import Reply
@@ -29,7 +30,8 @@ class Options(TypedDict, total=False):
     `context`: comes back on the reply, and with the events of a call that it makes.
     `message_id`: the same one is run once; asking again gives the first answer again.
     `timeout`: how long it may wait until it is run, in seconds (30); its reply is
-    waited for 10 s longer. `trace`: the headers `traceparent` and `tracestate`.
+    waited for 10 s longer. `trace`: the headers `traceparent` and `tracestate`, by
+    default those of the present span, where OpenTelemetry is installed.
     """
 
     context: dict[str, Any]
@@ -182,7 +184,7 @@ class BridgeClient:
             _key(parse(body)),
             options.get("message_id") or ulid_now(),
             options.get("timeout", PATIENCE_SECONDS),
-            options.get("trace", {}),
+            options["trace"] if "trace" in options else present_trace(),
         )
         if self._commander is None:
             self._commander = Commander(self._url, f"{self._prefix}.commands")

@@ -28,7 +28,7 @@ _HEADERS: Schema = {
         },
         "traceparent": {
             "type": "string",
-            "description": "W3C Trace Context of the command behind the call.",
+            "description": "W3C Trace Context of the command behind it.",
         },
         "tracestate": {"type": "string", "description": "The rest of that context."},
     },

@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 
 from bridge.messages.envelope import timestamp
-from bridge.messages.events import CallStarted, Direction, Trace
+from bridge.messages.events import CallStarted, Direction
+from bridge.messages.trace import Trace
 
 
 @dataclass(slots=True)

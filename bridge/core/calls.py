@@ -31,10 +31,10 @@ from bridge.messages.events import (
     Event,
     FrameUnknown,
     Heard,
-    Trace,
 )
 from bridge.messages.fields import StatusName
 from bridge.messages.replies import AgentData
+from bridge.messages.trace import Trace
 
 MOST_RECORDINGS = 100
 """Paths kept of one call, for its end to tell; each is told when it comes."""

@@ -34,8 +34,8 @@ from bridge.core.results import (
 from bridge.core.runner import Errand, Runner
 from bridge.errors import Flaw, InvalidCommand, JournalError
 from bridge.messages.commands import GetAgents, WireCommand, parse
-from bridge.messages.envelope import trace_text
 from bridge.messages.replies import AgentData, AgentsData, Outcome, SealedReply
+from bridge.messages.trace import trace_text
 from bridge.settings import CommandsSettings
 
 log = structlog.get_logger(__name__)

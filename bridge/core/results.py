@@ -24,6 +24,7 @@ from bridge.messages.events import (
 from bridge.messages.notices import CommandEnded
 from bridge.messages.privacy import without_phones
 from bridge.messages.replies import Failure, Outcome, Reply, ReplyData, SealedReply, StatusData
+from bridge.messages.trace import trace_text
 
 DELIVERY_LIMIT = "delivery_limit"
 """The broker's word for a command that came back undone too often."""
@@ -160,4 +161,5 @@ def trace_of(reply: Reply, delivery: Delivery, now: datetime, *, mask: bool) -> 
         (now - delivery.received_at).total_seconds(),
         delivery.correlation_id,
         context,
+        _trace=trace_text(delivery.trace),
     )

@@ -16,8 +16,9 @@ from bridge.core.ports import Clock, CommandLog, Link
 from bridge.core.results import Result, answered, expired, timed_out, unavailable, uncertain
 from bridge.errors import JournalError, LinkDown
 from bridge.messages.commands import GetCurrentCall, GetStatus, MakeCall, WireCommand
-from bridge.messages.events import Event, Heard, Trace
+from bridge.messages.events import Event, Heard
 from bridge.messages.replies import Outcome
+from bridge.messages.trace import Trace
 from bridge.settings import CommandsSettings
 
 log = structlog.get_logger(__name__)

@@ -7,7 +7,6 @@ its id and its body never change, however often it is sent (contract.md §2).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -17,8 +16,9 @@ from urllib.parse import quote
 
 import orjson
 
-from bridge.messages.events import Event, Trace
+from bridge.messages.events import Event
 from bridge.messages.notices import Gap, Notice
+from bridge.messages.trace import Trace
 
 APP_ID = "tactium-bridge"
 CONTENT_TYPE = "application/cloudevents+json"
@@ -134,23 +134,6 @@ def _members(of: dict[str, str]) -> str:
 def _spelt(agent: str) -> tuple[str, str]:
     """Return an agent as its word in a routing key, and as JSON."""
     return agent_word(agent), orjson.dumps(agent).decode()
-
-
-def trace_text(headers: Mapping[str, str]) -> Trace:
-    """Return the headers of a trace as one text, None where there are none."""
-    parent = headers.get("traceparent")
-    if parent is None:
-        return None
-    state = headers.get("tracestate")
-    return parent if state is None else f"{parent}\n{state}"
-
-
-def trace_headers(trace: Trace) -> dict[str, str]:
-    """Return the headers that a trace is made of."""
-    if trace is None:
-        return {}
-    parent, _, state = trace.partition("\n")
-    return {"traceparent": parent, "tracestate": state} if state else {"traceparent": parent}
 
 
 @lru_cache(maxsize=256)  # what one read brings has one time

@@ -19,6 +19,7 @@ from pydantic import Field
 
 from bridge.messages.fields import Agent, CallId, Moment, Seconds, StatusCode, StatusName
 from bridge.messages.privacy import GivenBack, Note, Personal, Phone, RawFrame
+from bridge.messages.trace import Traced
 
 Direction = Annotated[
     Literal["inbound", "outbound"],
@@ -38,28 +39,8 @@ BUSY = 3
 """The status of an agent in a call."""
 
 
-Trace = str | None
-"""W3C Trace Context of the command behind a call: `traceparent`, on a second line `tracestate`."""
-
-
 @dataclass
-class _Traced:
-    """Part of a call. What begins with an underscore is no part of `data`, but of the headers."""
-
-    _trace: Trace = field(default=None, kw_only=True)
-
-    @property
-    def trace(self) -> Trace:
-        """The trace that the call belongs to, if any."""
-        return self._trace
-
-    @trace.setter
-    def trace(self, trace: Trace) -> None:
-        self._trace = trace
-
-
-@dataclass
-class CallData(_Traced):
+class CallData(Traced):
     """A call, as Tactium told it at its beginning or when it was asked."""
 
     agent: Agent
@@ -108,7 +89,7 @@ class CallCurrent(CallData):
 
 
 @dataclass
-class CallRecorded(_Traced):
+class CallRecorded(Traced):
     """Where the recording of a call is kept (§5.3)."""
 
     type: ClassVar[str] = "call.recorded"
@@ -123,7 +104,7 @@ class CallRecorded(_Traced):
 
 
 @dataclass
-class CallEnded(_Traced):
+class CallEnded(Traced):
     """A call ended (§5.4).
 
     `repeated`: no call was open, Tactium said it twice. `inferred`: Tactium

@@ -14,6 +14,7 @@ from pydantic import Field
 from bridge.messages.fields import Agent, Moment, Seconds
 from bridge.messages.privacy import GivenBack, Personal, RawFrame
 from bridge.messages.replies import Failure
+from bridge.messages.trace import Traced
 
 Transport = Annotated[str, Field(description="How Tactium is reached: `socket` or `database`.")]
 Peer = Annotated[str, Field(description="Where Tactium is.")]
@@ -115,7 +116,7 @@ class ReplyLate:
 
 
 @dataclass(slots=True)
-class CommandEnded:
+class CommandEnded(Traced):
     """One command and what became of it: the audit trail."""
 
     id: str

@@ -23,6 +23,7 @@ from bridge.observe.board import Agents, Board
 from bridge.observe.masking import command_name, short_type, shown
 from bridge.observe.metrics import PEERS, Metrics
 from bridge.observe.status import Status
+from bridge.observe.tracing import span
 
 log = structlog.get_logger(__name__)
 _level = logging.getLogger(__name__)
@@ -126,6 +127,7 @@ class Watch:
         elif kind.startswith("command."):
             command = _data(message)
             self.metrics.ended(command)
+            span(message, command)
             is_well = command["outcome"] in (Outcome.OK, Outcome.SENT)
             report = log.debug if is_well else log.info  # the audit trail has them all
             report(

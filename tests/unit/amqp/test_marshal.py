@@ -12,7 +12,8 @@ from pamqp.frame import marshal
 from pamqp.header import ContentHeader
 
 from bridge.amqp.marshal import publish
-from bridge.messages.envelope import APP_ID, CONTENT_TYPE, Sealed, trace_headers
+from bridge.messages.envelope import APP_ID, CONTENT_TYPE, Sealed
+from bridge.messages.trace import trace_headers
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 short_text = st.text(max_size=60)
