@@ -17,7 +17,7 @@ import pytest
 from tests.integration.site import Site
 
 ROOT = Path(__file__).parents[2]
-LANGUAGES = ("README.md",)
+LANGUAGES = ("README.md", "README.pt-BR.md")
 MOST_LINES = 30
 _BLOCK = re.compile(r"^```(python|javascript)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
