@@ -24,8 +24,10 @@ from bridge.core.bridge import Bridge
 from bridge.core.calls import Calls
 from bridge.core.dispatcher import Dispatcher
 from bridge.core.policy import Policy, ReplyQueues
+from bridge.core.ports import Link, Observer, RowLog
 from bridge.core.resync import Resync
 from bridge.core.runner import Runner
+from bridge.errors import SettingsError
 from bridge.journal.commands import Memory
 from bridge.journal.durable import DurableJournal
 from bridge.journal.files import Files
@@ -34,7 +36,7 @@ from bridge.messages.envelope import Envelope
 from bridge.observe.http import Face
 from bridge.observe.systemd import Systemd
 from bridge.observe.watch import Watch
-from bridge.settings import Settings
+from bridge.settings import LinkSettings, Settings
 from bridge.wire.grammar import reread
 
 log = structlog.get_logger(__name__)
@@ -129,7 +131,7 @@ def compose(settings: Settings) -> Program:
         clock=now,
     )
     journal = DurableJournal(settings.journal, files, now, watch)
-    link = TcpLink(settings.link, now, watch)
+    link = _open_link(settings.link, watch, journal)
     topology = Topology(settings.amqp, commands.ttl_seconds)
     dispatcher = Dispatcher(
         runner=Runner(link=link, command_log=journal, settings=commands, clock=now, calls=calls),
@@ -161,6 +163,20 @@ def compose(settings: Settings) -> Program:
         clock=now,
     )
     return Program(bridge, watch, Face(settings.http, watch, journal, now), Systemd())
+
+
+def _open_link(settings: LinkSettings, observer: Observer, row_log: RowLog) -> Link:
+    """Return the way to Tactium. Raises `SettingsError` where something is missing for it."""
+    if settings.transport == "socket":
+        return TcpLink(settings, now, observer)
+    try:
+        from bridge.links.database import DatabaseLink  # noqa: PLC0415 - it needs an extra
+    except ImportError as error:
+        raise SettingsError(
+            f"BRIDGE_LINK__TRANSPORT: database needs {error.name}; install the extra of "
+            "your database, such as pip install 'tactium-bridge[postgresql]'"
+        ) from None
+    return DatabaseLink(settings, now, observer, row_log)
 
 
 async def run(settings: Settings) -> None:

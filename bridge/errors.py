@@ -7,6 +7,7 @@ BridgeError
 ├── NoReply                no reply came in time; the command may have run
 ├── LinkError
 │   ├── LinkDown           nothing can be written to Tactium just now
+│   ├── LinkRefused        Tactium's database will not take this, now or later
 │   └── LinkSilent         the peer accepts and says nothing; reconnect
 ├── BrokerError
 │   ├── BrokerDown         RabbitMQ cannot be reached just now; try again
@@ -79,6 +80,10 @@ class LinkError(BridgeError):
 
 class LinkDown(LinkError):
     """Nothing can be written to Tactium just now, and nothing was."""
+
+
+class LinkRefused(LinkError):
+    """Tactium's database does not take what is written, and trying again will not help."""
 
 
 class LinkSilent(LinkError):

@@ -23,6 +23,9 @@ from urllib.parse import quote
 NAMES = ("bridge", "subscriber", "commander", "operator", "http_token", "grafana")
 """Four users of RabbitMQ, who opens the bridge's HTTP, and Grafana's user `admin`."""
 
+GIVEN = ("database_url",)
+"""What cannot be made up: the URL of Tactium's database, where that is the way to it."""
+
 DEFINITIONS = Path("/deploy/rabbitmq/definitions.json")
 SECRETS = Path("/secrets")
 SERVICES = Path("/services")
@@ -36,13 +39,14 @@ def main(arguments: Sequence[str]) -> int:
     match arguments:
         case []:
             hand_out(kept(SECRETS))
-        case ["show", name] if name in NAMES:
+        case ["show", name] if name in NAMES or ((SECRETS / name).is_file() and name in GIVEN):
             sys.stdout.write(f"{kept(SECRETS)[name]}\n")
-        case ["set", name] if name in NAMES and (secret := sys.stdin.read().strip()):
+        case ["set", name] if name in NAMES + GIVEN and (secret := sys.stdin.read().strip()):
             write(SECRETS / name, secret, _FOR_ONE)
             hand_out(kept(SECRETS))
         case _:
-            sys.stderr.write(f"show NAME, or set NAME < FILE; NAME is one of {', '.join(NAMES)}\n")
+            names = ", ".join(NAMES + GIVEN)
+            sys.stderr.write(f"show NAME, or set NAME < FILE; NAME is one of {names}\n")
             return 2
     return 0
 
@@ -52,7 +56,8 @@ def kept(folder: Path) -> dict[str, str]:
     for name in NAMES:
         if not (folder / name).exists():
             write(folder / name, token_urlsafe(32), _FOR_ONE)
-    return {name: (folder / name).read_text() for name in NAMES}
+    given = [name for name in GIVEN if (folder / name).exists()]
+    return {name: (folder / name).read_text() for name in [*NAMES, *given]}
 
 
 def hand_out(secrets: Mapping[str, str]) -> None:
@@ -61,6 +66,8 @@ def hand_out(secrets: Mapping[str, str]) -> None:
         f"{user}/BRIDGE_AMQP__URL": f"amqp://{user}:{quote(secrets[user], safe='')}@rabbitmq/"
         for user in ("bridge", "subscriber", "commander")
     }
+    if "database_url" in secrets:
+        urls["bridge/BRIDGE_LINK__DATABASE_URL"] = secrets["database_url"]
     definitions = with_passwords(json.loads(DEFINITIONS.read_text()), secrets)
     for place, text in {
         **urls,

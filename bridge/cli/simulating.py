@@ -27,6 +27,10 @@ _SECONDS = click.FloatRange(min=0)
     help="Tactium's Socket.ServerPort; 0 takes a free one.",
 )
 @click.option(
+    "--database-url",
+    help="Tactium's tables in place of its socket (postgresql://…, sqlite:///…); made if need be.",
+)
+@click.option(
     "--agents",
     default="8",
     show_default=True,

@@ -10,7 +10,7 @@ back where it came from. Neither turns back.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 
@@ -135,8 +135,17 @@ class Bridge:
         self._deafness = (deaf_since, "link_down")
         await self._journal.append([notice], at)
 
-    async def on_heard(self, said: Sequence[Heard | FrameMalformed], at: datetime) -> None:
-        """Journal what one read brought, and answer the commands that it answers."""
+    async def on_heard(
+        self,
+        said: Sequence[Heard | FrameMalformed],
+        at: datetime,
+        *,
+        rows: Mapping[str, str] | None = None,
+    ) -> None:
+        """Journal what one read brought, and answer the commands that it answers.
+
+        `rows` are noted with the last of it.
+        """
         self._has_caught_up = False
         self._last_read_at = at
         malformed = sum(isinstance(each, FrameMalformed) for each in said)
@@ -146,7 +155,9 @@ class Bridge:
             found: list[Occurrence] = []
             for heard in said[start : start + MOST_TOGETHER]:
                 found += self._take(heard, at)
-            await self._journal.append(found, at, self._calls.take_changes())
+            is_last = start + MOST_TOGETHER >= len(said)
+            changes = self._calls.take_changes()
+            await self._journal.append(found, at, changes, rows if is_last else None)
 
     def _take(self, heard: Heard | FrameMalformed, at: datetime) -> Sequence[Occurrence]:
         """Return all that a frame brings about, and answer the command that it answers."""

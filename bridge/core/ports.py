@@ -75,8 +75,19 @@ class Ear(Protocol):
         `silent_since` is when it was last heard, where it was given up for its silence.
         """
 
-    async def on_heard(self, said: Sequence[Heard | FrameMalformed], at: datetime) -> None:
-        """All that one read brought, in order. Nothing more is read until this returns."""
+    async def on_heard(
+        self,
+        said: Sequence[Heard | FrameMalformed],
+        at: datetime,
+        *,
+        rows: Mapping[str, str] | None = None,
+    ) -> None:
+        """All that one read brought, in order. Nothing more is read until this returns.
+
+        Where it came in `rows`, by number with a digest of each, this returns when all
+        is in the journal, and the rows noted with it. Raises `JournalError` where it is
+        not, and will not be.
+        """
 
     def on_caught_up(self, through: datetime) -> None:
         """All that had arrived by this moment has been handed over."""
@@ -95,7 +106,17 @@ class Link(Protocol):
         """Return the frame of a command. Raises `InvalidCommand`."""
 
     async def send(self, frame: bytes) -> None:
-        """Write one frame. Raises `LinkDown` where nothing of it was written."""
+        """Write one frame.
+
+        Raises `LinkDown` where nothing of it was written, `LinkRefused` where it never
+        will be.
+        """
+
+    async def take_back(self, frame: bytes) -> bool:
+        """Take back what Tactium has not taken yet; return whether that was still possible."""
+
+    def settle(self, frame: bytes) -> None:
+        """Note that a frame was answered: there is nothing to take back any more."""
 
     def distrust(self, reason: str) -> None:
         """Give up the present connection, which is not what it seems, and make another."""
@@ -150,10 +171,13 @@ class Journal(Protocol):
         what: Sequence[Occurrence],
         at: datetime,
         states: Mapping[str, bytes | None] = MappingProxyType({}),
+        rows: Mapping[str, str] | None = None,
     ) -> None:
         """Take what happened at one moment; it gets its numbers in this order.
 
-        `states` of agents are kept with what happened to them; None forgets one.
+        `states` of agents are kept with what happened to them; None forgets one. With
+        `rows`, where it was read, this returns when all of it is kept; raises
+        `JournalError` where it is not.
         """
 
     def hand_to(self, take: Take | None) -> None:
@@ -193,9 +217,14 @@ class CommandLog(Protocol):
         """Return what is known of a command. Raises `JournalError`."""
 
     async def begin(
-        self, identity: bytes, digest: bytes, at: datetime, states: Mapping[str, bytes | None]
+        self,
+        identity: bytes,
+        digest: bytes,
+        frame: bytes,
+        at: datetime,
+        states: Mapping[str, bytes | None],
     ) -> None:
-        """Note that a command's bytes go out, and what it changes of agents.
+        """Note that a command's bytes go out, its `frame`, and what it changes of agents.
 
         Returns once that is kept.
         """
@@ -213,6 +242,25 @@ class CommandLog(Protocol):
 
         Raises `JournalError`.
         """
+
+
+class RowLog(Protocol):
+    """Which rows of Tactium's are journaled and not deleted yet; outlives the process."""
+
+    def rows(self) -> Mapping[str, str]:
+        """Return the rows that were noted last, by their number with a digest of each."""
+
+    def forget_rows(self) -> None:
+        """Note soon that all rows are deleted which were noted."""
+
+    async def begun(self) -> Sequence[tuple[bytes, bytes]]:
+        """Return the identity and the frame of each command that has no reply.
+
+        Raises `JournalError`.
+        """
+
+    async def never_ran(self, identity: bytes) -> None:
+        """Note that a command was taken back: it is as if it was never begun."""
 
 
 class Publisher(Protocol):

@@ -14,7 +14,7 @@ from bridge.core.calls import Calls
 from bridge.core.correlator import Answer, Correlator, Late, State
 from bridge.core.ports import Clock, CommandLog, Link
 from bridge.core.results import Result, answered, expired, timed_out, unavailable, uncertain
-from bridge.errors import JournalError, LinkDown
+from bridge.errors import JournalError, LinkDown, LinkRefused
 from bridge.messages.commands import GetCurrentCall, GetStatus, MakeCall, WireCommand
 from bridge.messages.events import Event, Heard
 from bridge.messages.replies import Outcome
@@ -117,9 +117,13 @@ class Runner:
         while True:
             if only_now and not self._link_is_up.is_set():
                 return None
-            result = await self._prepare(errand)
-            if result is None and self._may_go(errand):
-                result = await self._go(errand)
+            try:
+                result = await self._prepare(errand)
+                if result is None and self._may_go(errand):
+                    result = await self._go(errand)
+            except LinkRefused as error:
+                self._take_back(errand)
+                result = unavailable(f"Tactium's database does not take it: {error}")
             if result is not None or (self._stopping and not errand.begun):
                 return result
 
@@ -153,6 +157,9 @@ class Runner:
         except LinkDown:  # nothing was written, or it was a question whose link was lost
             self._take_back(errand)
             return None
+        if result is None and self._stopping and await self._link.take_back(errand.frame):
+            self._take_back(errand)
+            return unavailable("the bridge stopped before Tactium took it")
         if result is None and command.changes_something:
             return uncertain("the connection to Tactium was lost before it answered", sent_at)
         if result is None:
@@ -201,7 +208,8 @@ class Runner:
         states = self._calls.take_changes()
         try:
             async with asyncio.timeout(left):
-                await self._log.begin(errand.identity, errand.digest, self._clock(), states)
+                now = self._clock()
+                await self._log.begin(errand.identity, errand.digest, errand.frame, now, states)
         except (TimeoutError, JournalError):
             return unavailable("the journal could not be written, so it was not begun")
         return None
@@ -216,6 +224,10 @@ class Runner:
         is_answered, result = await self._exchange(agent, errand.frame, seconds)
         if is_answered:
             return result
+        if await self._link.take_back(errand.frame):
+            self._correlator.reset(agent)
+            self._take_back(errand)
+            return unavailable(f"Tactium did not take it within {seconds:g} s; it was taken back")
         self._correlator.give_up(agent)
         if isinstance(command, MakeCall):  # the manual promises no answer (§4.9)
             return Result(Outcome.SENT)
@@ -245,6 +257,7 @@ class Runner:
             if two_statuses:  # which of them this is nobody can tell: let the other come too
                 await asyncio.sleep(STRAY_SECONDS)
             return result
+        await self._link.take_back(frame)
         self._correlator.give_up(agent)
         if self._calls.is_heard_of(agent) or self._frames == frames:
             log.warning("fence_unanswered", agent=agent, todo="the link is made anew")
@@ -272,7 +285,11 @@ class Runner:
             raise
         finally:
             del self._awaited[agent]
-        return (True, answer.result()) if answer.done() else (False, None)
+        if not answer.done():
+            return False, None
+        if answer.result() is not None:
+            self._link.settle(frame)
+        return True, answer.result()
 
     def _settle(self, agent: str, result: Result | None) -> None:
         answer = self._awaited.get(agent)

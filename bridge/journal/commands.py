@@ -39,6 +39,15 @@ class Begun:
     identity: bytes
     digest: bytes
     at: datetime
+    frame: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NeverRan:
+    """A command that was begun, and taken back before Tactium had taken it."""
+
+    identity: bytes
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +60,7 @@ class Ended:
     reply: SealedReply
 
 
-Note = Begun | Ended
+Note = Begun | Ended | NeverRan
 
 
 class Commands:
@@ -72,12 +81,14 @@ class Commands:
         was not old enough, None where there was none.
         """
         for note in notes:
-            known = (note.identity, note.digest, number(note.at))
-            if isinstance(note, Begun):
-                self._execute("begin", *known)
-            else:
-                reply = note.reply
-                self._execute("end", *known, reply.id, reply.outcome, reply.reason, reply.body)
+            match note:
+                case Begun(identity, digest, at, frame):
+                    self._execute("begin", identity, digest, number(at), frame)
+                case Ended(identity, digest, at, reply):
+                    said = (reply.id, reply.outcome, reply.reason, reply.body)
+                    self._execute("end", identity, digest, number(at), *said)
+                case NeverRan(identity, _):
+                    self._execute("never_ran", identity)
         self._unswept += len(notes)
         if self._unswept < SWEEP_EVERY:
             return None
@@ -96,6 +107,11 @@ class Commands:
 
     def _execute(self, name: str, *values: object) -> sqlite3.Cursor:
         return self._database.execute(_QUERIES[name], values)
+
+
+def begun(database: sqlite3.Connection) -> list[tuple[bytes, bytes]]:
+    """Return the identity and the frame of each command that was begun and has no reply."""
+    return database.execute(_QUERIES["begun"]).fetchall()
 
 
 def recall(database: sqlite3.Connection, identity: bytes) -> Remembered | None:

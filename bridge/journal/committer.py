@@ -311,7 +311,8 @@ class Committer:
         self._forgets_nothing = False
         notes = [entry.note for entry in self._batch if entry.note is not None]
         states = {agent: state for entry in self._batch for agent, state in entry.states.items()}
-        return News(sealed, notes, states), state, shed
+        rows = next((each.rows for each in reversed(self._batch) if each.rows is not None), None)
+        return News(sealed, notes, states, rows), state, shed
 
     def _committing(self, news: News, state: State) -> Callable[[], None]:
         return partial(self._store.commit, news, state, self._room.most_bytes)

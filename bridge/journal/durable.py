@@ -20,10 +20,11 @@ from types import MappingProxyType
 
 from bridge.core.ports import Depth, Observer, Remembered, Take
 from bridge.errors import JournalCorrupt
-from bridge.journal.commands import Begun, Ended
+from bridge.journal.commands import Begun, Ended, NeverRan
 from bridge.journal.committer import Committer
 from bridge.journal.files import Files
 from bridge.journal.outlet import Outlet
+from bridge.journal.rows import RowsRead
 from bridge.journal.waiting import Entry
 from bridge.messages.envelope import Occurrence, Sealed
 from bridge.messages.notices import CommandEnded
@@ -47,6 +48,7 @@ class DurableJournal:
         self._files = files
         self._clock = clock
         self._agents: list[tuple[str, bytes]] = []
+        self._rows: Mapping[str, str] = {}
         self._outlet = Outlet(files, self._met_corrupt, observer)
         self._observer = observer
         self._committer = Committer(settings, files, clock, observer, self._outlet.offer)
@@ -88,6 +90,7 @@ class DurableJournal:
         where it cannot be opened.
         """
         self._agents, last_written = self._files.open()
+        self._rows = self._files.store.rows()
         self._committer.go_on(last_written)
         self._observer.changed("journal", ok=True, reason="open")
 
@@ -124,15 +127,22 @@ class DurableJournal:
         what: Sequence[Occurrence],
         at: datetime,
         states: Mapping[str, bytes | None] = MappingProxyType({}),
+        rows: Mapping[str, str] | None = None,
     ) -> None:
         """Take what happened at one moment; it is numbered in this order.
 
-        `states` of agents are kept with what happened to them; None forgets one.
+        `states` of agents are kept with what happened to them; None forgets one. With
+        `rows`, where it was read, this returns when all of it is on the disk; raises
+        `JournalUnwritable` where it had to make way.
 
         Waits a moment where the disk works and cannot keep up, and for room where
         `when_full` is `pause_reading`.
         """
-        if what or states:
+        if rows is not None:
+            entry = Entry(at, deque(what), states, rows=RowsRead(rows))
+            await self._committer.written(entry)
+            self._rows = rows
+        elif what or states:
             self._committer.add(Entry(at, deque(what), states))
         await self._committer.wait_for_room()
 
@@ -149,6 +159,7 @@ class DurableJournal:
         self,
         identity: bytes,
         digest: bytes,
+        frame: bytes,
         at: datetime,
         states: Mapping[str, bytes | None] = MappingProxyType({}),
     ) -> None:
@@ -159,7 +170,7 @@ class DurableJournal:
         """
         if states:
             self._committer.add(Entry(at, states=states))
-        await self._committer.written(Entry(at, note=Begun(identity, digest, at)))
+        await self._committer.written(Entry(at, note=Begun(identity, digest, at, frame)))
 
     async def end(
         self,
@@ -177,6 +188,28 @@ class DurableJournal:
         """
         note = Ended(identity, digest, at, reply) if identity is not None else None
         await self._committer.written(Entry(at, deque([trace]), note=note))
+
+    async def begun(self) -> Sequence[tuple[bytes, bytes]]:
+        """Return the identity and the frame of each command that has no reply.
+
+        Raises `JournalError` where the file cannot be read.
+        """
+        return await self._outlet.begun()
+
+    async def never_ran(self, identity: bytes) -> None:
+        """Note that a command was taken back; returns once that is on the disk."""
+        now = self._clock()
+        await self._committer.written(Entry(now, note=NeverRan(identity, now)))
+
+    def rows(self) -> Mapping[str, str]:
+        """Return the rows that were read last and may not be deleted yet."""
+        return self._rows
+
+    def forget_rows(self) -> None:
+        """Note soon that they are all deleted."""
+        if self._rows:
+            self._rows = {}
+            self._committer.add(Entry(self._clock(), rows=RowsRead({})))
 
     def hand_to(self, take: Take | None) -> None:
         """Offer `take` from now on what was just committed; what it takes need not be read."""

@@ -78,6 +78,11 @@ class Outlet:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._files.reader.recall, identity)
 
+    async def begun(self) -> list[tuple[bytes, bytes]]:
+        """Return the commands without a reply. Raises `JournalError` as `recall` does."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._files.reader.begun)
+
     def close(self) -> None:
         """End the thread when it has read what it reads."""
         self._thread.shutdown()

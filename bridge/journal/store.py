@@ -21,9 +21,10 @@ from typing import Literal, TypeVar, cast
 import orjson
 
 from bridge.errors import JournalUnwritable
-from bridge.journal import batch
+from bridge.journal import batch, rows
 from bridge.journal.checkpoint import Checkpoints
 from bridge.journal.commands import Commands, Memory, Note
+from bridge.journal.rows import RowsRead
 from bridge.journal.sqlite import SQL, lock, moment, number, queries, translated, translation
 from bridge.messages.envelope import Sealed
 
@@ -57,7 +58,7 @@ MOST_DELETED = 2_000
 DELETED_TOGETHER = 256
 """Confirmed messages that stay in the file until there are so many, or nothing else to write."""
 
-_VERSION = 4
+_VERSION = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +91,12 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What one commit adds: messages, notes on commands, the states of agents."""
+    """What one commit adds: messages, notes on commands, the states of agents, rows read."""
 
     messages: Sequence[Sealed]
     notes: Sequence[Note] = ()
     agents: Mapping[str, bytes | None] = field(default_factory=dict)
+    rows: RowsRead | None = None
 
 
 class Store:
@@ -153,6 +155,11 @@ class Store:
         with translated(self.path):
             return self._execute("read_agents").fetchall()
 
+    def rows(self) -> dict[str, str]:
+        """Return the rows that were noted last. Raises as `agents` does."""
+        with translated(self.path):
+            return rows.read(self._database)
+
     def commit(self, news: News, state: State, max_bytes: int) -> None:
         """Write all that changed, or nothing of it.
 
@@ -192,6 +199,8 @@ class Store:
             state, freed = self._drop(size - max_bytes, state)
             gone, size = state.first - 1, size - freed
         self._write_agents(news.agents)
+        if news.rows is not None:
+            rows.write(self._database, news.rows)
         forgot_at = self._commands.write(news.notes)
         if forgot_at is not None:
             state = replace(state, forgot_at=forgot_at)

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from bridge.errors import JournalUnwritable
 from bridge.journal.commands import Begun, Note
+from bridge.journal.rows import RowsRead
 from bridge.messages.envelope import Occurrence
 from bridge.messages.notices import FrameMalformed
 
@@ -22,7 +23,9 @@ MOST_ENTRIES = 5_000
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """What is written together: what happened at one moment, states of agents, a note on a command.
+    """What is written together: what happened at one moment, states of agents, notes.
+
+    `note` is on a command, `rows` on where it was read.
 
     `written` is done once it is on the disk. `weight` is how many ordinary messages it
     weighs in memory; what is not to be published weighs nothing.
@@ -32,6 +35,7 @@ class Entry:
     what: deque[Occurrence] = field(default_factory=deque)
     states: Mapping[str, bytes | None] = field(default_factory=dict)
     note: Note | None = None
+    rows: RowsRead | None = None
     written: Future[None] | None = None
     weight: int = field(init=False)
 
@@ -42,7 +46,7 @@ class Entry:
     def is_given_up(self) -> bool:
         """Whether nobody waits for it any more, and nothing of it is to be kept."""
         is_cancelled = self.written is not None and self.written.cancelled()
-        return is_cancelled and not self.what and not self.states
+        return is_cancelled and not (self.what or self.states or self.rows)
 
 
 class Waiting:

@@ -11,23 +11,18 @@ import asyncio
 import math
 import socket
 import ssl
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import structlog
 
-from bridge.backoff import delays
 from bridge.core.ports import Clock, Ear, Observer
-from bridge.errors import InvalidCommand, LinkDown, LinkError, LinkSilent, SettingsError
+from bridge.errors import InvalidCommand, LinkDown, LinkSilent, SettingsError
+from bridge.links.presence import Presence
 from bridge.messages.commands import GetStatus, WireCommand
-from bridge.messages.events import Heard
-from bridge.messages.notices import FrameMalformed
-from bridge.messages.notices import LinkDown as LinkDownNotice
-from bridge.messages.notices import LinkUp as LinkUpNotice
 from bridge.settings import LinkSettings
-from bridge.wire.frame import Decoder, Frame, Malformed, decode
-from bridge.wire.grammar import REGISTER_LOGON, REGISTER_STATUS, Speller, understand
+from bridge.wire.frame import Decoder, Frame, Malformed
+from bridge.wire.grammar import REGISTER_LOGON, REGISTER_STATUS, Speller, told
 
 log = structlog.get_logger(__name__)
 
@@ -35,8 +30,7 @@ TRANSPORT = "socket"
 READ_BYTES = 64 * 1024
 SEND_TIMEOUT_SECONDS = 10.0
 CLOSE_TIMEOUT_SECONDS = 1.0
-STABLE_SECONDS = 5.0
-"""A link that lasted shorter goes on with the longer waits between tries."""
+TODO = "see that Tactium runs, and that link.host and link.port are right"
 
 REGISTRATIONS = {
     "auto": (REGISTER_LOGON, REGISTER_STATUS),
@@ -54,17 +48,15 @@ class TcpLink:
     def __init__(self, settings: LinkSettings, clock: Clock, observer: Observer) -> None:
         self._settings = settings
         self._clock = clock
-        self._observer = observer
         self._speller = Speller(settings.encoding, settings.zone)
         self._tls = tls_context(settings.tls_ca_file) if settings.tls else None
-        self._peer = f"{settings.host}:{settings.port}"
+        peer = f"{settings.host}:{settings.port}"
+        self._presence = Presence(TRANSPORT, peer, TODO, clock, observer)
         self._writer: asyncio.StreamWriter | None = None  # set while the link is up
         self._distrust: str | None = None
-        self._last_read_at = clock()
-        self._up_at = 0.0
 
     def __repr__(self) -> str:
-        return f"<TcpLink: {self._peer}, {'up' if self._writer else 'down'}>"
+        return f"<TcpLink: {self._presence.peer}, {'up' if self._writer else 'down'}>"
 
     def spell(self, command: WireCommand) -> bytes:
         """Return the frame of a command. Raises `InvalidCommand`."""
@@ -78,7 +70,7 @@ class TcpLink:
         """
         writer = self._writer
         if writer is None or writer.is_closing():
-            raise LinkDown(f"no connection to Tactium at {self._peer}")
+            raise LinkDown(f"no connection to Tactium at {self._presence.peer}")
         writer.write(frame)
         try:
             async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
@@ -94,32 +86,26 @@ class TcpLink:
 
     async def run(self, ear: Ear) -> None:
         """Connect, listen and connect again, until cancelled."""
-        waits = delays()
-        explained = False
-        while True:
-            was_up = False
+
+        async def hold() -> None:
+            reader, writer = await self._connect()
             try:
-                reader, writer = await self._connect()
-                try:
-                    await self._listen(reader, writer, ear)
-                except BaseException as error:
-                    was_up = await self._come_down(error, ear)
-                    raise
-                finally:
-                    await _close(writer)
-            except (OSError, LinkError) as error:
-                self._observer.changed("link", ok=False, reason=_words(error))
-                if not was_up and not explained:
-                    log.warning(
-                        "link_waiting",
-                        peer=self._peer,
-                        reason=_words(error),
-                        todo="see that Tactium runs, and that link.host and link.port are right",
-                    )
-                explained = True
-            if was_up and time.monotonic() - self._up_at > STABLE_SECONDS:
-                waits = delays()
-            await asyncio.sleep(next(waits))
+                async with self._presence.until_lost(ear):
+                    try:
+                        await self._listen(reader, writer, ear)
+                    finally:
+                        self._writer = None
+            finally:
+                await _close(writer)
+
+        await self._presence.keep(hold)
+
+    async def take_back(self, frame: bytes) -> bool:  # noqa: ARG002 - as the other way has it
+        """Return that what is written cannot be taken back."""
+        return False
+
+    def settle(self, frame: bytes) -> None:
+        """Do nothing: there is nothing to take back of a frame that was answered."""
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         seconds = self._settings.connect_timeout_seconds
@@ -160,10 +146,10 @@ class TcpLink:
                 if not data:
                     raise LinkDown("Tactium closed the connection")
                 probing = False
-                self._last_read_at = self._clock()
+                self._presence.heard_at = self._clock()
                 await self._hand_over(decoder.feed(data), writer, ear)
                 if len(data) < READ_BYTES and decoder.is_between_frames:
-                    ear.on_caught_up(self._last_read_at)
+                    ear.on_caught_up(self._presence.heard_at)
         finally:
             await self._hand_over(decoder.finish(), writer, ear)
 
@@ -173,30 +159,11 @@ class TcpLink:
         if self._writer is None and any(isinstance(piece, Frame) for piece in pieces):
             await self._come_up(writer, ear, "registered")
         if pieces:
-            await ear.on_heard([_said(piece) for piece in pieces], self._last_read_at)
+            await ear.on_heard([told(piece) for piece in pieces], self._presence.heard_at)
 
     async def _come_up(self, writer: asyncio.StreamWriter, ear: Ear, reason: str) -> None:
         self._writer = writer
-        self._up_at = time.monotonic()
-        log.info("link_up", peer=self._peer, reason=reason)
-        self._observer.changed("link", ok=True, reason=reason)
-        await ear.on_up(LinkUpNotice(TRANSPORT, self._peer, reason), self._clock())
-
-    async def _come_down(self, error: BaseException, ear: Ear) -> bool:
-        """Say that the link is down, and why; return whether it was up at all."""
-        if self._writer is None:
-            return False
-        self._writer = None
-        stopped = isinstance(error, asyncio.CancelledError)
-        reason = "the bridge stopped" if stopped else _words(error)
-        self._observer.changed("link", ok=False, reason=reason)
-        report = log.info if stopped else log.warning
-        report("link_down", peer=self._peer, reason=reason)
-        was_silent = isinstance(error, LinkSilent | TimeoutError)
-        silent_since = self._last_read_at if was_silent else None
-        notice = LinkDownNotice(TRANSPORT, self._peer, reason)
-        await ear.on_down(notice, self._clock(), silent_since=silent_since)
-        return True
+        await self._presence.come_up(ear, reason)
 
     def _patience(self, *, probing: bool) -> float:
         """Return for how many seconds silence is nothing to worry about."""
@@ -235,16 +202,6 @@ class TcpLink:
             return self.spell(GetStatus(agent=agent)) if agent else REGISTER_STATUS
         except (InvalidCommand, ValueError):  # a login that cannot be written back
             return REGISTER_STATUS
-
-
-def _said(piece: Frame | Malformed) -> Heard | FrameMalformed:
-    if isinstance(piece, Frame):
-        return understand(piece)
-    return FrameMalformed.of(piece.reason, decode(piece.raw), piece.raw)
-
-
-def _words(error: BaseException) -> str:
-    return str(error) or type(error).__name__
 
 
 def tls_context(ca_file: Path | None) -> ssl.SSLContext:

@@ -25,7 +25,8 @@ class SimulatorOptions:
     `agents` are logins, or how many to invent. `calls_per_minute` are those of
     the whole center; more than its agents can take are lost. `attach_info` is
     Tactium's `Socket.SendAttachInfo` (§5.1). The same `seed` gives the same
-    calls and the same faults; None is another one each time.
+    calls and the same faults; None is another one each time. With a `database_url`
+    Tactium's tables are spoken to instead of a port.
 
     Raises `SettingsError` for a port that cannot be.
     """
@@ -41,6 +42,7 @@ class SimulatorOptions:
     answers: Answers = field(default_factory=Answers)
     habits: Habits = field(default_factory=Habits)
     faults: Faults = field(default_factory=Faults)
+    database_url: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:
@@ -61,7 +63,7 @@ def open_simulator(options: SimulatorOptions) -> Simulator:
         habits=options.habits,
         answers=options.answers,
     )
-    return Simulator(
+    simulator = Simulator(
         center,
         host=options.host,
         port=options.port,
@@ -70,6 +72,8 @@ def open_simulator(options: SimulatorOptions) -> Simulator:
         faults=options.faults,
         rng=Random(options.seed),
     )
+    simulator.database_url = options.database_url
+    return simulator
 
 
 async def simulate(options: SimulatorOptions) -> None:

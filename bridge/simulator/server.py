@@ -58,7 +58,8 @@ class Simulator:
 
     `port` 0 takes a free one. `encoding` is that of what it sends, a character
     outside it becomes `?`; it reads both. `rng` decides where `faults` strike.
-    A client is cut off once more than `max_backlog_bytes` wait for it.
+    A client is cut off once more than `max_backlog_bytes` wait for it. Where
+    a `database_url` is set, its tables take the place of the port.
     """
 
     def __init__(
@@ -88,6 +89,8 @@ class Simulator:
         self._server: asyncio.Server | None = None
         self._next_turn: asyncio.TimerHandle | None = None
         self._next_drop: asyncio.TimerHandle | None = None
+        self.database_url: str | None = None
+        self._rows: asyncio.Task[None] | None = None
         self._clock_offset = time.time() - time.monotonic()
 
     def __repr__(self) -> str:
@@ -145,7 +148,10 @@ class Simulator:
 
     async def accept(self) -> None:
         """Listen (again). Raises `BridgeError` where the port cannot be had."""
-        if self._server:
+        if self._server or self._rows:
+            return
+        if self.database_url is not None:
+            self._open_rows(self.database_url)
             return
         loop = asyncio.get_running_loop()
         try:
@@ -159,6 +165,11 @@ class Simulator:
 
     async def refuse(self) -> None:
         """Be gone: cut every client, and refuse all until `accept`. The port stays ours."""
+        if self._rows is not None:
+            self._rows.cancel()
+            await asyncio.wait((self._rows,))
+            self._rows = None
+            self._connections.clear()
         server, self._server = self._server, None
         if server:
             listening = server.sockets[0]
@@ -251,6 +262,15 @@ class Simulator:
         self._connections.discard(connection)
         self._changed.set()
         log.info("simulator_client_disconnected", peer=connection.peer, reason=reason)
+
+    def _open_rows(self, url: str) -> None:
+        from bridge.simulator.rows import RowsConnection  # noqa: PLC0415 - it needs an extra
+
+        rows = RowsConnection(
+            self, self._mischief, url, self._encoding, max_backlog_bytes=self._max_backlog_bytes
+        )
+        self._connections.add(rows)
+        self._rows = asyncio.create_task(rows.run())
 
     def _now(self) -> float:
         """Return Unix seconds that never go back, whatever becomes of the system's clock."""

@@ -42,7 +42,8 @@ from bridge.messages.events import (
     FrameUnknown,
     Heard,
 )
-from bridge.wire.frame import Frame
+from bridge.messages.notices import FrameMalformed
+from bridge.wire.frame import Frame, Malformed, decode
 
 
 class Form:
@@ -164,6 +165,13 @@ def understand(frame: Frame) -> Heard:
     reader = _READERS.get(fields[1].casefold()) if len(fields) > 1 else None
     heard = reader(fields[0].casefold(), fields, frame.raw) if reader else None
     return heard or FrameUnknown(fields[0].casefold(), fields, frame.raw)
+
+
+def told(piece: Frame | Malformed) -> Heard | FrameMalformed:
+    """Return what a piece from Tactium says, a frame or not."""
+    if isinstance(piece, Frame):
+        return understand(piece)
+    return FrameMalformed.of(piece.reason, decode(piece.raw), piece.raw)
 
 
 def reread(raw: str) -> Heard:

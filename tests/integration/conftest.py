@@ -16,7 +16,7 @@ from ulid_transform import ulid_now
 from bridge.errors import SandboxError
 from bridge.sandbox import RabbitMQNode
 from bridge.settings import Settings
-from bridge.simulator import Answers, SimulatorOptions, open_simulator
+from bridge.simulator import Answers, Simulator, SimulatorOptions, open_simulator
 from tests.integration.site import OpenSite, Site
 
 CLOSE_SECONDS = 5.0
@@ -55,7 +55,7 @@ async def make_site(
     """
     async with open_simulator(tactium) as simulator:
         sections: dict[str, dict[str, Any]] = {
-            "link": {"host": "127.0.0.1", "port": simulator.port},
+            "link": _link_to(simulator),
             "amqp": {"url": url},
             "journal": {"path": path},
             "http": {"port": 0},
@@ -74,12 +74,22 @@ async def make_site(
                     await connection.close()
 
 
+def _link_to(tactium: Simulator) -> dict[str, Any]:
+    """Return the settings of a link to this Tactium."""
+    if tactium.database_url is not None:
+        return {"transport": "database", "database_url": tactium.database_url}
+    return {"host": "127.0.0.1", "port": tactium.port}
+
+
 @pytest.fixture
-def open_site(vhost_url: str, tmp_path: Path, default_tactium: SimulatorOptions) -> OpenSite:
+def open_site(
+    vhost_url: str, tmp_path: Path, default_tactium: SimulatorOptions, database_url: str | None
+) -> OpenSite:
     """Return what opens a site on a fresh vhost."""
 
     def opened(**given: Any) -> AbstractAsyncContextManager[Site]:
         options = {"tactium": default_tactium} | given
+        options["tactium"] = replace(options["tactium"], database_url=database_url)
         return make_site(vhost_url, tmp_path / "bridge.db", **options)
 
     return opened
@@ -96,5 +106,7 @@ async def site(open_site: OpenSite) -> AsyncIterator[Site]:
         opened.bridge(),
     ):
         await opened.ask({"command": "get_agents"})
-        await opened.next_data("main.command.ok")
+        awaited = {"main.link.up", "main.command.ok"}
+        while awaited:
+            awaited.discard((await opened.next_message()).routing_key or "")
         yield opened

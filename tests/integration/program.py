@@ -61,9 +61,17 @@ async def stopped(process: Process) -> str:
 
 def environment_of(settings: Settings) -> dict[str, str]:
     """Return the environment that gives `run` the same settings."""
-    return {
+    link = {
         "BRIDGE_LINK__HOST": settings.link.host,
         "BRIDGE_LINK__PORT": str(settings.link.port),
+    }
+    if settings.link.database_url is not None:
+        link = {
+            "BRIDGE_LINK__TRANSPORT": settings.link.transport,
+            "BRIDGE_LINK__DATABASE_URL": settings.link.database_url.get_secret_value(),
+        }
+    return {
+        **link,
         "BRIDGE_AMQP__URL": settings.amqp.url.get_secret_value(),
         "BRIDGE_JOURNAL__PATH": str(settings.journal.path),
         "BRIDGE_HTTP__PORT": str(settings.http.port),

@@ -13,6 +13,8 @@ from bridge.simulator import Call, Status
 from tests.integration.program import environment_of, program
 from tests.integration.site import OpenSite, Site, until
 
+pytestmark = pytest.mark.each_transport
+
 CALL = Call(direction="outbound", dial_item_id="15068", destination="40050500")
 OTHER = Call(direction="inbound", origin_area_code="85", origin="988887777", destination="3001")
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -42,6 +44,7 @@ async def quick(open_site: OpenSite) -> AsyncIterator[Site]:
         yield opened
 
 
+@pytest.mark.socket_only
 async def test_a_call_keeps_its_id_over_a_lost_link(quick: Site) -> None:
     """Found again by asking: the same id, as `call.current`, and no second arrival."""
     async with quick.bridge():
@@ -66,6 +69,7 @@ async def test_a_call_keeps_its_id_over_a_lost_link(quick: Site) -> None:
         assert ended["duration_seconds"] > 0
 
 
+@pytest.mark.socket_only
 async def test_what_ended_and_began_meanwhile(quick: Site) -> None:
     """The one that is gone is closed as inferred, and the new one is told of."""
     async with quick.bridge():
@@ -159,6 +163,7 @@ async def test_another_call_gets_no_context(quick: Site) -> None:
             assert (data["destination"], data["context"]) == (destination, context)
 
 
+@pytest.mark.socket_only
 async def test_users_go_before_the_resync(open_site: OpenSite) -> None:
     """With many agents to ask after slowly, a command is answered at once."""
     agents = {"resync_per_second": 1.0}
@@ -190,6 +195,7 @@ async def test_no_resync_at_the_very_first_start(quick: Site) -> None:
         await until(quick.inbox.empty)
 
 
+@pytest.mark.socket_only
 async def test_a_login_that_cannot_be_written_back_is_passed_over(quick: Site) -> None:
     """Nobody can ask after it; the others are asked all the same."""
     async with quick.bridge():

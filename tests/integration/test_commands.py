@@ -14,6 +14,8 @@ from structlog.testing import capture_logs
 from bridge.simulator import Call, Simulator, Status
 from tests.integration.site import OpenSite, Site, troubles, until
 
+pytestmark = pytest.mark.each_transport
+
 REPLY_KEYS = [
     "id",
     "command",
@@ -387,6 +389,7 @@ async def test_expired_in_the_queue_is_answered(open_site: OpenSite) -> None:
             assert not commands_received(site.tactium)
 
 
+@pytest.mark.socket_only
 async def test_commands_wait_for_the_link_until_their_deadline(open_site: OpenSite) -> None:
     """While Tactium is away a command waits; past its deadline it is `unavailable`."""
     async with open_site(commands={"ttl": 30.0}) as site, site.bridge():
@@ -401,6 +404,7 @@ async def test_commands_wait_for_the_link_until_their_deadline(open_site: OpenSi
         assert (reply["agent"], reply["outcome"]) == ("bruno", "ok")
 
 
+@pytest.mark.socket_only
 async def test_a_command_whose_answer_is_lost_is_uncertain(site: Site) -> None:
     """The link lost after writing: a change is `uncertain`, a query is asked again."""
     await site.send({"command": "pause", "agent": "silent", "code": "1"})

@@ -9,6 +9,8 @@ import pytest
 
 from tests.integration.site import Site
 
+pytestmark = pytest.mark.each_transport
+
 CALL_KEYS = [
     "agent",
     "call_id",
@@ -232,6 +234,7 @@ async def test_sequence_grows_by_one_over_both_exchanges(site: Site) -> None:
     assert numbers == list(range(numbers[0], numbers[0] + 4))
 
 
+@pytest.mark.socket_only
 async def test_link_up_and_down_are_told(site: Site) -> None:
     """Losing Tactium and finding it again is on the bridge's exchange, with the reason."""
     await site.tactium.drop_clients()

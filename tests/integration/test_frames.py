@@ -6,9 +6,13 @@ import base64
 import json
 from dataclasses import replace
 
+import pytest
+
 from bridge.simulator import Faults
 from tests.integration.conftest import TACTIUM
 from tests.integration.site import OpenSite, Site
+
+pytestmark = pytest.mark.each_transport
 
 AGENTS = 50
 
@@ -24,6 +28,7 @@ async def test_5000_frames_in_one_write(site: Site) -> None:
     assert seen == {f"agent{n}": list(range(n, 5000, AGENTS)) for n in range(AGENTS)}
 
 
+@pytest.mark.socket_only
 async def test_one_byte_per_write_and_line_breaks(open_site: OpenSite) -> None:
     """A frame that comes byte by byte, with CR LF behind it, is the same frame."""
     faults = Faults(single_bytes=True, line_breaks=True)
@@ -33,6 +38,7 @@ async def test_one_byte_per_write_and_line_breaks(open_site: OpenSite) -> None:
             assert reply["raw"] == f"<{agent}><S><1>$"
 
 
+@pytest.mark.socket_only
 async def test_what_is_no_frame_is_reported_with_its_bytes(site: Site) -> None:
     """Stray bytes, an overlong frame, a lost end and an empty login; the frames around live."""
     overlong = b"<ana><G><" + b"x" * 70_000 + b"><b>$"
@@ -98,6 +104,7 @@ async def test_logins_that_look_like_something_else(site: Site) -> None:
     assert json.loads(message.body)["data"]["agent"] == long
 
 
+@pytest.mark.socket_only
 async def test_what_a_dropped_connection_leaves_is_reported(site: Site) -> None:
     """Half a frame at the end of a connection is malformed, and spoils nothing after it."""
     await site.say("<ana><S><1>$<ana><S")

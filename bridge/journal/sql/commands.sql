@@ -2,14 +2,21 @@
 SELECT count(*) FROM commands
 
 -- name: begin
-INSERT INTO commands (identity, digest, at, begun) VALUES (?, ?, ?, 1)
-ON CONFLICT (identity) DO UPDATE SET at = excluded.at, begun = 1, id = NULL, reply = NULL
+INSERT INTO commands (identity, digest, at, frame, begun) VALUES (?, ?, ?, ?, 1)
+ON CONFLICT (identity) DO UPDATE
+SET at = excluded.at, frame = excluded.frame, begun = 1, id = NULL, reply = NULL
+
+-- name: never_ran
+UPDATE commands SET begun = 0, frame = NULL WHERE identity = ? AND reply IS NULL
+
+-- name: begun
+SELECT identity, frame FROM commands WHERE begun AND reply IS NULL AND frame IS NOT NULL
 
 -- name: end
 INSERT INTO commands (identity, digest, at, begun, id, outcome, reason, reply)
 VALUES (?, ?, ?, 0, ?, ?, ?, ?)
 ON CONFLICT (identity) DO UPDATE
-SET id = excluded.id, outcome = excluded.outcome, reason = excluded.reason, reply = excluded.reply
+SET frame = NULL, id = excluded.id, outcome = excluded.outcome, reason = excluded.reason, reply = excluded.reply
 WHERE reply IS NULL
 
 -- name: recall

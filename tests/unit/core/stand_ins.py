@@ -52,6 +52,13 @@ class ScriptedLink:
             await self.faults.popleft()()
         self.written.append(frame)
 
+    async def take_back(self, _frame: bytes) -> bool:
+        """Say that nothing can be taken back."""
+        return False
+
+    def settle(self, frame: bytes) -> None:
+        """Take note of nothing."""
+
     def distrust(self, reason: str) -> None:
         """Note that it is given up; the test lets it come down."""
         self.distrusted.append(reason)
@@ -75,6 +82,7 @@ class ScriptedLog:
         self,
         identity: bytes,
         digest: bytes,
+        _frame: bytes,
         _at: datetime,
         _states: Mapping[str, bytes | None],
     ) -> None:

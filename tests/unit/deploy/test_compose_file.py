@@ -7,6 +7,7 @@ import tomllib
 from base64 import b64decode
 from collections.abc import Mapping
 from hashlib import sha256
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from deploy import setup
 ROOT = Path(__file__).parents[3]
 DECIDED = {"BRIDGE_HTTP__PORT", "BRIDGE_JOURNAL__PATH"}
 """What the image decides."""
-SECRET = {"BRIDGE_AMQP__URL", "BRIDGE_HTTP__TOKEN"}
+SECRET = {"BRIDGE_AMQP__URL", "BRIDGE_HTTP__TOKEN", "BRIDGE_LINK__DATABASE_URL"}
 
 
 def services() -> Mapping[str, Any]:
@@ -72,6 +73,21 @@ def test_a_secret_stays_what_it_is(folders: Path, capsys: pytest.CaptureFixture[
         hashed = b64decode(user["password_hash"])
         word = (folders / "secrets" / user["name"]).read_text()
         assert sha256(hashed[:4] + word.encode()).digest() == hashed[4:]
+
+
+def test_a_secret_that_cannot_be_made_up_is_given(
+    folders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The database's URL is the bridge's alone, from when it is set."""
+    assert setup.main([]) == 0
+    place = folders / "services/bridge/BRIDGE_LINK__DATABASE_URL"
+    assert not place.exists()
+    assert setup.main(["show", "database_url"]) == 2
+    monkeypatch.setattr("sys.stdin", StringIO("postgresql://u:p@h/d\n"))
+    assert setup.main(["set", "database_url"]) == 0
+    assert place.read_text() == "postgresql://u:p@h/d"
+    assert setup.main(["show", "database_url"]) == 0
+    assert capsys.readouterr().out == "postgresql://u:p@h/d\n"
 
 
 @pytest.mark.parametrize("arguments", [["show"], ["show", "root"], ["set", "root"], ["list"]])

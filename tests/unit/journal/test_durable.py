@@ -360,7 +360,7 @@ async def test_commands_are_remembered_over_a_restart(tmp_path: Path) -> None:
     """First as begun, then with the first reply; its trace is published with it."""
     async with running(journal_in(tmp_path)) as journal:
         assert await journal.recall(b"7") is None
-        await journal.begin(b"7", b"body", START)
+        await journal.begin(b"7", b"body", b"<jose><L><OFF>$", START)
         assert await journal.recall(b"7") == Remembered(b"body", begun=True, reply=None)
     async with running(journal_in(tmp_path)) as journal:
         assert await journal.recall(b"7") == Remembered(b"body", begun=True, reply=None)
@@ -390,9 +390,9 @@ async def test_a_command_that_nobody_waits_for_any_more_is_not_noted(tmp_path: P
     journal.open()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
-            await journal.begin(b"7", b"body", START)
+            await journal.begin(b"7", b"body", b"<jose><L><OFF>$", START)
     writing = asyncio.create_task(journal.run())
-    await journal.begin(b"8", b"body", START)
+    await journal.begin(b"8", b"body", b"<jose><L><OFF>$", START)
     assert await journal.recall(b"7") is None
     assert await journal.recall(b"8") is not None
     writing.cancel()
@@ -405,7 +405,7 @@ async def test_a_journal_set_aside_has_forgotten(tmp_path: Path) -> None:
     (tmp_path / "bridge.db").write_bytes(b"this is no database" * 100)
     async with running(journal_in(tmp_path)) as journal:
         assert journal.forgot_at is not None
-        await journal.begin(b"7", b"body", START)
+        await journal.begin(b"7", b"body", b"<jose><L><OFF>$", START)
     async with running(journal_in(tmp_path)) as journal:
         assert journal.forgot_at is not None
 
@@ -416,7 +416,7 @@ async def test_what_the_reader_finds_corrupt_is_set_aside(tmp_path: Path) -> Non
     with capture_logs() as logs:
         async with running(journal):
             await journal.append([status(n) for n in range(5_000)], START)
-            await journal.begin(b"7", b"body", START)
+            await journal.begin(b"7", b"body", b"<jose><L><OFF>$", START)
             journal._outlet._recent = recent.Recent()
             other = sqlite3.connect(tmp_path / "bridge.db")
             other.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -198,7 +198,7 @@ def test_a_journal_of_the_first_version_is_brought_up_to_date(tmp_path: Path) ->
     reader = Reader(store.path)
     assert reader.read(0, 10) == kept
     reader.close()
-    store.commit(News([], [Begun(b"7", b"body", START)]), store.state, NO_LIMIT)
+    store.commit(News([], [Begun(b"7", b"body", START, b"<jose>$")]), store.state, NO_LIMIT)
     store.close()
 
 
@@ -206,7 +206,7 @@ def test_commands_are_bounded_in_age_and_number(tmp_path: Path) -> None:
     """The old ones go; past the number the oldest do, and it is known since when they may."""
     store = Store(tmp_path / "bridge.db", "process", "J", Memory(timedelta(hours=1), 300))
     reader = Reader(store.path)
-    notes = [Begun(b"%d" % n, b"", START + timedelta(seconds=n)) for n in range(1_000)]
+    notes = [Begun(b"%d" % n, b"", START + timedelta(seconds=n), b"") for n in range(1_000)]
     for note in notes:
         store.commit(News([], [note]), store.state, NO_LIMIT)
     known = [n for n in range(1_000) if reader.recall(b"%d" % n)]
@@ -214,7 +214,7 @@ def test_commands_are_bounded_in_age_and_number(tmp_path: Path) -> None:
     assert 300 <= len(known) <= 300 + SWEEP_EVERY
     assert store.state.forgot_at == START + timedelta(seconds=known[0] - 1)
     for n in range(SWEEP_EVERY):
-        late = Begun(b"late%d" % n, b"", START + timedelta(days=1))
+        late = Begun(b"late%d" % n, b"", START + timedelta(days=1), b"")
         store.commit(News([], [late]), store.state, NO_LIMIT)
     assert not [n for n in range(1_000) if reader.recall(b"%d" % n)]
     reader.close()

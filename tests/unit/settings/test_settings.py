@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from bridge import settings as module
 from bridge.errors import SettingsError
 from bridge.settings import Settings, load
+from bridge.settings import sources as module
 
 SECRET = "s3cr3t"
 

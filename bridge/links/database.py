@@ -1,0 +1,234 @@
+"""The link over Tactium's database (§2.2).
+
+A row of T_TTO is deleted only when its event is in the journal, with the row's
+number: whatever dies in between, it is known when it is met again. A row stays
+known for as long as it is there and no longer, for a database may give its number
+again, and may show a lower one later than a higher one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from hashlib import sha256
+
+import structlog
+
+from bridge.core.ports import Clock, Ear, Observer, RowLog
+from bridge.errors import JournalError, LinkDown, LinkError, LinkSilent, SettingsError
+from bridge.links.engine import open_engine
+from bridge.links.presence import Presence
+from bridge.links.tables import Names, Row, Tables
+from bridge.messages.commands import WireCommand
+from bridge.settings import LinkSettings
+from bridge.wire.frame import Decoder, Frame, Malformed
+from bridge.wire.grammar import Speller, told
+
+log = structlog.get_logger(__name__)
+
+TRANSPORT = "database"
+TODO = "see that the database runs, and that link.database_url is right; `check` says more"
+
+ROWS = 500
+"""Rows that are read, journaled and deleted together."""
+
+SLOWER = 1.1
+"""How much longer it waits after each look at an empty table."""
+
+YIELD_SECONDS = 10.0
+"""How long tables have to be without a reader until a bridge that found one takes over.
+
+It is there by mistake, and the other may only be starting again.
+"""
+
+
+def open_tables(settings: LinkSettings) -> Tables:
+    """Return Tactium's tables; nothing is connected yet.
+
+    Raises `SettingsError` where the database's URL or driver will not do.
+    """
+    if settings.database_url is None:
+        raise SettingsError("BRIDGE_LINK__DATABASE_URL: it is not given")
+    return Tables(
+        open_engine(settings.database_url.get_secret_value()),
+        schema=settings.schema_name,
+        inbound=Names(settings.tto_table, settings.tto_id, settings.tto_text),
+        outbound=Names(settings.tti_table, settings.tti_id, settings.tti_text),
+        aside=settings.malformed_table,
+        gives_numbers=settings.tti_sequence == "bridge",
+        connect_seconds=settings.connect_timeout_seconds,
+    )
+
+
+class DatabaseLink:
+    """Reads one table and writes another, and connects again whenever that fails.
+
+    Raises `SettingsError` where the database's URL or driver will not do.
+    """
+
+    def __init__(
+        self, settings: LinkSettings, clock: Clock, observer: Observer, row_log: RowLog
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._row_log = row_log
+        self._speller = Speller(settings.encoding, settings.zone)
+        self._tables = open_tables(settings)
+        self._presence = Presence(TRANSPORT, self._tables.peer, TODO, clock, observer)
+        self._written: set[bytes] = set()  # and neither answered nor taken back
+        self._is_first = True
+        self._broken: str | None = None
+        self._wake = asyncio.Event()
+        self._met_another_at: float | None = None
+
+    def __repr__(self) -> str:
+        return f"<DatabaseLink: {self._presence}, {len(self._written)} rows unanswered>"
+
+    def spell(self, command: WireCommand) -> bytes:
+        """Return the frame of a command. Raises `InvalidCommand`."""
+        return self._speller.spell(command)
+
+    async def send(self, frame: bytes) -> None:
+        """Write one frame as a row.
+
+        Raises `LinkDown` where nothing was written, `LinkRefused` where it never will be.
+        """
+        if not self._presence.is_up:
+            raise LinkDown(f"no connection to Tactium's database at {self._presence.peer}")
+        self._written.add(frame)
+        self._wake.set()
+        try:
+            await self._tables.write(self._text(frame))
+        except LinkDown as error:  # it may be written all the same
+            self.distrust(str(error))
+        except LinkError:
+            self._written.discard(frame)
+            raise
+
+    async def take_back(self, frame: bytes) -> bool:
+        """Delete the row of a frame; return whether Tactium had not taken it yet."""
+        if not self._presence.is_up:
+            return False  # it is tried as soon as the database is there again
+        try:
+            is_taken_back = await self._tables.take_back(self._text(frame))
+        except LinkError as error:
+            self.distrust(str(error))
+            return False
+        self._written.discard(frame)
+        return is_taken_back
+
+    def settle(self, frame: bytes) -> None:
+        """Note that a frame was answered, so that there is nothing to take back."""
+        self._written.discard(frame)
+
+    def distrust(self, reason: str) -> None:
+        """Give up the present connections, which are not what they seem, and make others."""
+        self._broken = reason
+        self._wake.set()
+
+    async def run(self, ear: Ear) -> None:
+        """Connect, read and connect again, until cancelled."""
+
+        async def hold() -> None:
+            async with self._tables.opened() as is_alone:
+                self._check_alone(is_alone=is_alone)
+                async with self._presence.until_lost(ear):
+                    await self._clear_up()
+                    self._broken = None
+                    await self._presence.come_up(ear, "both tables can be read")
+                    await self._read(ear)
+
+        await self._presence.keep(hold)
+
+    def _check_alone(self, *, is_alone: bool | None) -> None:
+        """Raise `LinkDown` where another bridge reads the tables, or did a moment ago."""
+        now = asyncio.get_running_loop().time()
+        if is_alone is None and self._is_first:
+            log.warning("tables_unguarded", todo="see that no second bridge reads these tables")
+        if is_alone is False:
+            self._met_another_at = now
+            raise LinkDown("another bridge reads these tables already: stop one of the two")
+        if self._met_another_at is not None and now < self._met_another_at + YIELD_SECONDS:
+            raise LinkDown("another bridge read these tables a moment ago, and may come back")
+        self._met_another_at = None
+
+    async def _clear_up(self) -> None:
+        """Take back what was written and is not waited for, and delete what was journaled."""
+        if self._is_first:
+            for identity, frame in await self._row_log.begun():
+                if await self._tables.take_back(self._text(frame)):
+                    await self._row_log.never_ran(identity)
+        for frame in list(self._written):
+            await self._tables.take_back(self._text(frame))
+            self._written.discard(frame)
+        known = self._row_log.rows()
+        ids = [int(each) if each.lstrip("-").isdecimal() else each for each in known]
+        for start in range(0, len(ids), ROWS):
+            rows = await self._tables.read_again(ids[start : start + ROWS])
+            ours = [row.id for row in rows if known[str(row.id)] == _digest(row)]
+            if ours:
+                await self._tables.delete(ours)
+        self._row_log.forget_rows()
+        self._is_first = False
+
+    async def _read(self, ear: Ear) -> None:
+        """Hand over all that is there, and whatever comes; ends only by raising."""
+        seconds = self._settings.poll_interval_seconds
+        while True:
+            self._wake.clear()
+            if self._broken is not None:
+                raise LinkSilent(self._broken)
+            rows = await self._tables.read(ROWS)
+            self._presence.heard_at = self._clock()
+            if rows:
+                await self._hand_over(rows, ear)
+                seconds = self._settings.poll_interval_seconds
+            if len(rows) == ROWS:
+                continue
+            if rows:
+                self._row_log.forget_rows()
+            ear.on_caught_up(self._presence.heard_at)
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._wake.wait()
+                seconds = self._settings.poll_interval_seconds
+            except TimeoutError:
+                slow = max(self._settings.slow_poll_interval_seconds, seconds)
+                seconds = min(seconds * SLOWER, slow)
+
+    async def _hand_over(self, rows: Sequence[Row], ear: Ear) -> None:
+        """Have rows journaled, then delete them."""
+        pieces = [self._piece(row) for row in rows]
+        known = {str(row.id): _digest(row) for row in rows}
+        try:
+            await ear.on_heard(
+                [told(piece) for piece in pieces], self._presence.heard_at, rows=known
+            )
+        except JournalError as error:
+            raise LinkDown(f"the journal takes nothing: {error}; the rows wait") from None
+        odd = [row.id for row, piece in zip(rows, pieces, strict=True) if not _is_frame(piece)]
+        await self._tables.delete([row.id for row in rows], odd)
+
+    def _piece(self, row: Row) -> Frame | Malformed:
+        """Return the one frame that a row is; its `$` may be missing."""
+        raw = row.text.encode() if isinstance(row.text, str) else row.text or b""
+        whole = raw.strip()
+        whole += b"$" if whole.endswith(b">") else b""
+        decoder = Decoder(self._settings.max_frame_bytes)
+        pieces = [*decoder.feed(whole), *decoder.finish()]
+        if len(pieces) == 1 and (isinstance(pieces[0], Frame) or pieces[0].raw == whole):
+            return pieces[0]
+        return Malformed("the row is not one frame", raw)
+
+    def _text(self, frame: bytes) -> str:
+        return frame.decode(self._settings.encoding)
+
+
+def _is_frame(piece: Frame | Malformed) -> bool:
+    return isinstance(piece, Frame)
+
+
+def _digest(row: Row) -> str:
+    """Return what tells a row from another that gets its number later."""
+    text = row.text.encode() if isinstance(row.text, str) else row.text or b""
+    return sha256(text).hexdigest()[:16]

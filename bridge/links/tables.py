@@ -1,0 +1,268 @@
+"""Tactium's two tables (§2.2): rows read and deleted in one, written and taken back in the other.
+
+    T_TTO   Tactium to us      IS_TTO its number    DS_TTO its text
+    T_TTI   us to Tactium      IS_TTI its number    DS_TTI its text
+
+Who reads a row deletes it. Names are found whatever their case.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    URL,
+    ColumnClause,
+    Connection,
+    Select,
+    TableClause,
+    column,
+    delete,
+    false,
+    func,
+    insert,
+    inspect,
+    select,
+    table,
+)
+from sqlalchemy.exc import NoSuchTableError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from bridge.errors import LinkDown, LinkError, LinkRefused
+from bridge.links.engine import translated
+from bridge.links.guard import Guard
+
+STATEMENT_SECONDS = 10.0
+"""How long the database may take for a statement before it is given up."""
+
+CLOSE_SECONDS = 1.0
+
+TRIES = 5
+"""How often the next number of T_TTI is looked for, where somebody else takes it first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What a table and its two columns are called."""
+
+    table: str
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One message. `id` is as the database has it."""
+
+    id: Any
+    text: str | bytes | None
+
+
+class Tables:
+    """The two tables, over two connections: who reads waits for no writer.
+
+    `inbound` is what is read and `outbound` what is written; `aside` is where rows
+    go that are no message, None to delete them. `gives_numbers`: the next number of
+    a row that is written is for us to find.
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        *,
+        schema: str | None,
+        inbound: Names,
+        outbound: Names,
+        aside: str | None = None,
+        gives_numbers: bool = False,
+        connect_seconds: float = 5.0,
+    ) -> None:
+        self._engine = engine
+        self._schema = schema
+        self._names = (inbound, outbound)
+        self._aside_name = aside
+        self._gives_numbers = gives_numbers
+        self._connect_seconds = connect_seconds
+        self._guard = Guard(f"tactium-bridge.{inbound.table.casefold()}")
+        self._is_writing = asyncio.Lock()
+        self._reading: AsyncConnection | None = None
+        self._writing: AsyncConnection | None = None
+        self._number = 0  # the last that we gave
+        self._inbound: _Found
+        self._outbound: _Found
+        self._aside: _Found | None = None
+
+    @property
+    def peer(self) -> str:
+        """Where the database is, without who connects to it, and how."""
+        url = self._engine.url
+        return URL.create(
+            url.get_backend_name(), host=url.host, port=url.port, database=url.database
+        ).render_as_string()
+
+    def __repr__(self) -> str:
+        return f"<Tables: {'open' if self._reading else 'closed'}>"
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[bool | None]:
+        """Connect, find the tables and see that all that will be done is allowed.
+
+        Yields whether nobody else reads them, None where that cannot be told. Raises
+        `LinkError`.
+        """
+        try:
+            with translated():
+                async with asyncio.timeout(self._connect_seconds):
+                    self._reading = await self._engine.connect()
+                    self._writing = await self._engine.connect()
+                async with asyncio.timeout(STATEMENT_SECONDS):
+                    await self._find()
+                    is_alone = await self._guard.enter(self._reading)
+            yield is_alone
+        finally:
+            await self._close()
+
+    async def read(self, most: int) -> list[Row]:
+        """Return the rows with the lowest numbers, in their order. Raises `LinkError`."""
+        found = self._inbound
+        return await self._rows(found.all().order_by(found.id).limit(most))
+
+    async def read_again(self, ids: Sequence[Any]) -> list[Row]:
+        """Return those rows of these numbers that are still there. Raises `LinkError`."""
+        return await self._rows(self._inbound.all().where(self._inbound.id.in_(ids)))
+
+    async def delete(self, ids: Sequence[Any], aside: Sequence[Any] = ()) -> None:
+        """Delete rows that were read, and keep those `aside` elsewhere. Raises `LinkError`."""
+        inbound = self._inbound
+        async with self._transaction(self._reading) as connection:
+            if aside and self._aside is not None:
+                moved = inbound.all().where(inbound.id.in_(aside))
+                columns = [self._aside.id, self._aside.text]
+                await connection.execute(insert(self._aside.table).from_select(columns, moved))
+            await connection.execute(delete(inbound.table).where(inbound.id.in_(ids)))
+
+    async def write(self, *texts: str) -> None:
+        """Write rows, all of them or none.
+
+        Raises `LinkRefused` where the database does not take it, `LinkDown` where it
+        cannot be asked: it may have taken it then.
+        """
+        async with self._is_writing:
+            if not self._gives_numbers:
+                rows = [{self._outbound.text.name: text} for text in texts]
+                async with self._transaction(self._writing) as connection:
+                    await connection.execute(insert(self._outbound.table), rows)
+                return
+            for tried in range(1, TRIES + 1):
+                try:
+                    await self._write_numbered(texts)
+                    break
+                except LinkRefused:  # somebody else may have taken the number first
+                    if tried == TRIES:
+                        raise
+
+    async def take_back(self, text: str) -> bool:
+        """Delete a row that was written; return whether it was still there.
+
+        One of the same text will do as well: Tactium then does what it says as often
+        as it was written by others. Raises `LinkError`.
+        """
+        outbound = self._outbound
+        async with self._is_writing, self._transaction(self._writing) as connection:
+            rows = await connection.execute(outbound.all().order_by(outbound.id.desc()))
+            latest = next((row.id for row in rows if row.text == text), None)
+            if latest is None:
+                return False
+            gone = await connection.execute(delete(outbound.table).where(outbound.id == latest))
+            return gone.rowcount > 0
+
+    async def _write_numbered(self, texts: Sequence[str]) -> None:
+        """Write rows with numbers that are higher than all there are, and all we gave."""
+        outbound = self._outbound
+        async with self._transaction(self._writing) as connection:
+            highest = await connection.scalar(select(func.max(outbound.id)))
+            first = max(self._number, int(highest or 0)) + 1
+            id_, text = outbound.id.name, outbound.text.name
+            rows = [{id_: number, text: each} for number, each in enumerate(texts, first)]
+            await connection.execute(insert(outbound.table), rows)
+        self._number = first + len(texts) - 1
+
+    async def _find(self) -> None:
+        """Find the tables, and see that all is allowed that will be done, by doing nothing."""
+        reading, writing = self._reading, self._writing
+        if reading is None or writing is None:
+            raise LinkDown("there is no connection to the database")
+        inbound, outbound = self._names
+        self._inbound = await reading.run_sync(_found, inbound, self._schema)
+        self._outbound = await reading.run_sync(_found, outbound, self._schema)
+        if self._aside_name is not None:
+            names = Names(self._aside_name, inbound.id, inbound.text)
+            self._aside = await reading.run_sync(_found, names, self._schema)
+        for each in filter(None, (self._inbound, self._outbound, self._aside)):
+            await reading.execute(each.all().limit(1))
+        for each in (self._inbound, self._outbound):
+            await reading.execute(delete(each.table).where(false()))
+        for each in filter(None, (self._outbound, self._aside)):
+            columns = [each.id, each.text]
+            nothing = insert(each.table).from_select(columns, each.all().where(false()))
+            await reading.execute(nothing)
+        await reading.rollback()
+
+    async def _rows(self, statement: Select[Any]) -> list[Row]:
+        async with self._transaction(self._reading) as connection:
+            return [Row(*found) for found in await connection.execute(statement)]
+
+    @asynccontextmanager
+    async def _transaction(self, given: AsyncConnection | None) -> AsyncIterator[AsyncConnection]:
+        """Do all that is done here, or nothing of it, in time. Raises `LinkError`."""
+        if given is None:
+            raise LinkDown("there is no connection to the database")
+        with translated():
+            async with asyncio.timeout(STATEMENT_SECONDS), given.begin():
+                yield given
+
+    async def _close(self) -> None:
+        """Let both connections go, politely, but not for long."""
+        connections = (self._reading, self._writing)
+        self._reading = self._writing = None
+        for each in filter(None, connections):
+            with suppress(LinkError), translated():
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await each.close()
+        self._guard.leave()
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A table as the database spells it."""
+
+    table: TableClause
+    id: ColumnClause[Any]
+    text: ColumnClause[Any]
+
+    def all(self) -> Select[Any]:
+        """Return the question for all rows."""
+        return select(self.id.label("id"), self.text.label("text"))
+
+
+def _found(connection: Connection, names: Names, schema: str | None) -> _Found:
+    """Look for a table and its columns whatever their case, and take what is not found as given."""
+    there = inspect(connection)
+    known = [*there.get_table_names(schema), *there.get_view_names(schema)]
+    spelt = _as_spelt(names.table, known)
+    columns: list[str] = []
+    with suppress(NoSuchTableError):
+        columns = [each["name"] for each in there.get_columns(spelt, schema)]
+    id_: ColumnClause[Any] = column(_as_spelt(names.id, columns))
+    text: ColumnClause[Any] = column(_as_spelt(names.text, columns))
+    return _Found(table(spelt, id_, text, schema=schema), id_, text)
+
+
+def _as_spelt(name: str, known: Iterable[str]) -> str:
+    """Return the name that is there for the one given: itself, or in another case."""
+    same = [each for each in known if each.casefold() == name.casefold()]
+    return name if name in same or not same else same[0]
