@@ -21,6 +21,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marked = metafunc.definition.get_closest_marker
     if marked("each_transport") and not marked("socket_only"):
         metafunc.parametrize("transport", TRANSPORTS, indirect=True)
+    if marked("each_database"):
+        metafunc.parametrize("transport", TRANSPORTS[1:], indirect=True)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from bridge.check import broker, machine, tactium
+from bridge.check import broker, database, machine, tactium
 from bridge.check.line import Line, Verdict
 from bridge.settings import Settings
 
@@ -22,7 +22,12 @@ async def check(settings: Settings, *, register: bool) -> AsyncIterator[Line]:
     async for line in broker.check(settings):
         is_running = is_running or line.shows_a_bridge
         yield line
-    async for line in tactium.check(settings.link, register=register, is_running=is_running):
+    tactium_lines = (
+        database.check(settings.link)
+        if settings.link.transport == "database"
+        else tactium.check(settings.link, register=register, is_running=is_running)
+    )
+    async for line in tactium_lines:
         yield line
     for line in machine.check_journal(settings.journal, is_in_use=is_running):
         yield line

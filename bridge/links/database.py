@@ -130,8 +130,8 @@ class DatabaseLink:
         """Connect, read and connect again, until cancelled."""
 
         async def hold() -> None:
-            async with self._tables.opened() as is_alone:
-                self._check_alone(is_alone=is_alone)
+            async with self._tables.opened():
+                self._check_alone(is_alone=await self._tables.keep_others_out())
                 async with self._presence.until_lost(ear):
                     await self._clear_up()
                     self._broken = None

@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 
 from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError
-from sqlalchemy.exc import ProgrammingError as WrongStatement
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -61,7 +60,8 @@ def open_engine(url: str) -> AsyncEngine:
 def translated() -> Iterator[None]:
     """Raise what a database says as a `LinkError`.
 
-    It is `LinkRefused` where asking again will not help, else `LinkDown`.
+    It is `LinkRefused` where the connection is well and the statement is not, else
+    `LinkDown`.
     """
     try:
         yield
@@ -69,8 +69,9 @@ def translated() -> Iterator[None]:
         raise
     except TimeoutError:
         raise LinkDown("the database does not answer in time") from None
-    except (DataError, IntegrityError, WrongStatement) as error:
-        raise LinkRefused(_words(error)) from None
+    except DBAPIError as error:
+        kind = LinkDown if error.connection_invalidated else LinkRefused
+        raise kind(_words(error)) from None
     except SQLAlchemyError as error:
         raise LinkDown(_words(error)) from None
     except Exception as error:  # noqa: BLE001 - on connecting each driver raises its own

@@ -45,8 +45,7 @@ class Guard:
         question = _QUESTIONS[connection.dialect.name]
         value = {"number": number} if ":number" in question else {"name": self._name}
         try:
-            async with connection.begin():
-                return bool(await connection.scalar(text(question), value))
+            return bool(await connection.scalar(text(question), value))
         except SQLAlchemyError:  # of Oracle, whose DBMS_LOCK not everybody may use
             if connection.dialect.name == "oracle":
                 return None

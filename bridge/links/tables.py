@@ -32,6 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import NoSuchTableError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from bridge.backoff import delays
 from bridge.errors import LinkDown, LinkError, LinkRefused
 from bridge.links.engine import translated
 from bridge.links.guard import Guard
@@ -41,8 +42,10 @@ STATEMENT_SECONDS = 10.0
 
 CLOSE_SECONDS = 1.0
 
-TRIES = 5
-"""How often the next number of T_TTI is looked for, where somebody else takes it first."""
+TRIES = 4
+"""How often a row is written that the database does not take, before it is given up."""
+
+TRY_AGAIN_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +111,10 @@ class Tables:
         return f"<Tables: {'open' if self._reading else 'closed'}>"
 
     @asynccontextmanager
-    async def opened(self) -> AsyncIterator[bool | None]:
+    async def opened(self) -> AsyncIterator[None]:
         """Connect, find the tables and see that all that will be done is allowed.
 
-        Yields whether nobody else reads them, None where that cannot be told. Raises
-        `LinkError`.
+        Raises `LinkError`.
         """
         try:
             with translated():
@@ -121,10 +123,17 @@ class Tables:
                     self._writing = await self._engine.connect()
                 async with asyncio.timeout(STATEMENT_SECONDS):
                     await self._find()
-                    is_alone = await self._guard.enter(self._reading)
-            yield is_alone
+            yield
         finally:
             await self._close()
+
+    async def keep_others_out(self) -> bool | None:
+        """Keep other bridges from reading while these are open; return whether none does.
+
+        None where that cannot be told. Raises `LinkError`.
+        """
+        async with self._transaction(self._reading) as connection:
+            return await self._guard.enter(connection)
 
     async def read(self, most: int) -> list[Row]:
         """Return the rows with the lowest numbers, in their order. Raises `LinkError`."""
@@ -151,19 +160,16 @@ class Tables:
         Raises `LinkRefused` where the database does not take it, `LinkDown` where it
         cannot be asked: it may have taken it then.
         """
+        waits = delays(TRY_AGAIN_SECONDS)
         async with self._is_writing:
-            if not self._gives_numbers:
-                rows = [{self._outbound.text.name: text} for text in texts]
-                async with self._transaction(self._writing) as connection:
-                    await connection.execute(insert(self._outbound.table), rows)
-                return
             for tried in range(1, TRIES + 1):
                 try:
-                    await self._write_numbered(texts)
+                    await self._write(texts)
                     break
-                except LinkRefused:  # somebody else may have taken the number first
+                except LinkRefused:  # a deadlock perhaps, or somebody took our number first
                     if tried == TRIES:
                         raise
+                await asyncio.sleep(next(waits))
 
     async def take_back(self, text: str) -> bool:
         """Delete a row that was written; return whether it was still there.
@@ -180,16 +186,20 @@ class Tables:
             gone = await connection.execute(delete(outbound.table).where(outbound.id == latest))
             return gone.rowcount > 0
 
-    async def _write_numbered(self, texts: Sequence[str]) -> None:
-        """Write rows with numbers that are higher than all there are, and all we gave."""
+    async def _write(self, texts: Sequence[str]) -> None:
+        """Write rows; numbers that we give are higher than all there are, and all we gave."""
         outbound = self._outbound
+        rows: list[dict[str, Any]] = [{outbound.text.name: text} for text in texts]
+        first = 0
         async with self._transaction(self._writing) as connection:
-            highest = await connection.scalar(select(func.max(outbound.id)))
-            first = max(self._number, int(highest or 0)) + 1
-            id_, text = outbound.id.name, outbound.text.name
-            rows = [{id_: number, text: each} for number, each in enumerate(texts, first)]
+            if self._gives_numbers:
+                highest = await connection.scalar(select(func.max(outbound.id)))
+                first = max(self._number, int(highest or 0)) + 1
+                for number, row in enumerate(rows, first):
+                    row[outbound.id.name] = number
             await connection.execute(insert(outbound.table), rows)
-        self._number = first + len(texts) - 1
+        if self._gives_numbers:
+            self._number = first + len(rows) - 1
 
     async def _find(self) -> None:
         """Find the tables, and see that all is allowed that will be done, by doing nothing."""

@@ -20,6 +20,7 @@ from bridge.amqp.outbox import Outbox
 from bridge.journal.durable import DurableJournal
 from bridge.links.tcp import TcpLink
 from bridge.sandbox import RabbitMQNode
+from tests import databases
 from tests.faults import dying_bridge
 from tests.faults.test_faults import SETTLING_SECONDS, SOAK
 from tests.integration.program import environment_of, program, stopped
@@ -116,6 +117,7 @@ WAYS = [("change", step) for step in dying_bridge.COMMAND_STEPS] + [
 ]
 
 
+@pytest.mark.each_transport
 @pytest.mark.parametrize(("kind", "step"), WAYS)
 async def test_the_bridge_killed(open_site: OpenSite, tmp_path: Path, kind: str, step: str) -> None:
     """Tactium never sees a change twice; one true reply comes after the restart."""
@@ -142,6 +144,41 @@ async def test_the_bridge_killed(open_site: OpenSite, tmp_path: Path, kind: str,
     if command is PAUSE:
         assert frames.count(PAUSE_FRAME) <= 1
         assert (frames.count(PAUSE_FRAME) == 1) or OUTCOMES[step] == "uncertain"
+
+
+@pytest.mark.each_database
+async def test_a_row_that_nobody_took_is_taken_back_after_a_kill(
+    open_site: OpenSite, tmp_path: Path, database_url: str
+) -> None:
+    """Tactium was away: it must not do, hours later, what nobody waits for any more."""
+
+    async def rows() -> list[tuple[object, ...]]:
+        quote = "`" if database_url.startswith("mysql") else '"'
+        question = f"SELECT {quote}DS_TTI{quote} FROM {quote}T_TTI{quote}"  # noqa: S608
+        return await databases.run(database_url, question)
+
+    async def is_written() -> bool:
+        return await rows() == [(PAUSE_FRAME.decode(),)]
+
+    async with open_site() as site:
+        url = site.settings.amqp.url.get_secret_value()
+        await prepare(url)
+        await site.subscribe()
+        environment = environment_of(site.settings) | {"BRIDGE_COMMANDS__TIMEOUT": "60"}
+        async with program("run", cwd=tmp_path, environment=environment) as process:
+            await site.next_data("main.link.up")
+            await site.tactium.refuse()
+            await send(url, PAUSE)
+            await until(is_written)
+            process.kill()
+            await process.wait()
+        environment["BRIDGE_COMMANDS__TIMEOUT"] = "1"
+        async with program("run", cwd=tmp_path, environment=environment) as process:
+            await settled(site)
+            await stopped(process)
+        assert await rows() == []
+        assert outcomes(await take(url, MAILBOX))[0] in ("uncertain", "unavailable")
+        assert PAUSE_FRAME not in site.tactium.received
 
 
 Hook = tuple[type, str]

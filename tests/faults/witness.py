@@ -22,6 +22,7 @@ from tests.integration.site import PATIENCE_SECONDS, until
 
 NAMES = tuple(f"agent{n}" for n in range(50))
 TURN_SECONDS = 0.1
+QUIET_SECONDS = 0.7
 QUEUE = "witness"
 FIRST = 1_000
 """The first number: a lower one is the answer to a question of the bridge's own."""
@@ -37,6 +38,7 @@ class Verdict:
     lost: list[tuple[str, int]]
     lost_outside_gaps: list[tuple[str, int]]
     disordered: list[str]
+    doubled: list[str]
     changed: list[str]
     gaps: list[dict[str, Any]]
 
@@ -101,6 +103,14 @@ async def wait_for(url: str, count: int, timeout_seconds: float = PATIENCE_SECON
     await until(are_there, timeout_seconds)
 
 
+async def quiet(url: str) -> None:
+    """Wait until nothing more arrives in the queue."""
+    before = -1
+    while (now := await received(url) or 0) > before:
+        before = now
+        await asyncio.sleep(QUIET_SECONDS)
+
+
 async def judge(url: str, sender: Sender) -> Verdict:
     """Read the queue to its end and hold it to what was sent."""
     ids: dict[str, int] = {}  # each with a hash of its body
@@ -135,6 +145,7 @@ async def judge(url: str, sender: Sender) -> Verdict:
         lost=lost,
         lost_outside_gaps=[key for key in lost if not covered(key)],
         disordered=[agent for agent, numbers in seen.items() if numbers != sorted(numbers)],
+        doubled=[agent for agent, numbers in seen.items() if len({*numbers}) < len(numbers)],
         changed=changed,
         gaps=gaps,
     )
