@@ -253,14 +253,14 @@ class RowLog(Protocol):
     def forget_rows(self) -> None:
         """Note soon that all rows are deleted which were noted."""
 
-    async def begun(self) -> Sequence[tuple[bytes, bytes]]:
-        """Return the identity and the frame of each command that has no reply.
+    async def uncertain(self) -> Sequence[tuple[bytes, bytes]]:
+        """Return the identity and the frame of each command that may have been taken, or not.
 
         Raises `JournalError`.
         """
 
-    async def never_ran(self, identity: bytes) -> None:
-        """Note that a command was taken back: it is as if it was never begun."""
+    async def clear_up(self, identity: bytes, *, was_taken: bool) -> None:
+        """Note whether a command was taken; where not, it is as if it was never begun."""
 
 
 class Publisher(Protocol):

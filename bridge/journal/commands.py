@@ -43,11 +43,12 @@ class Begun:
 
 
 @dataclass(frozen=True, slots=True)
-class NeverRan:
-    """A command that was begun, and taken back before Tactium had taken it."""
+class ClearedUp:
+    """A command that was begun, and of which it is known now whether Tactium took it."""
 
     identity: bytes
     at: datetime
+    was_taken: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Ended:
     reply: SealedReply
 
 
-Note = Begun | Ended | NeverRan
+Note = Begun | Ended | ClearedUp
 
 
 class Commands:
@@ -87,8 +88,8 @@ class Commands:
                 case Ended(identity, digest, at, reply):
                     said = (reply.id, reply.outcome, reply.reason, reply.body)
                     self._execute("end", identity, digest, number(at), *said)
-                case NeverRan(identity, _):
-                    self._execute("never_ran", identity)
+                case ClearedUp(identity, _, was_taken):
+                    self._execute("clear_up", was_taken, identity)
         self._unswept += len(notes)
         if self._unswept < SWEEP_EVERY:
             return None
@@ -109,9 +110,9 @@ class Commands:
         return self._database.execute(_QUERIES[name], values)
 
 
-def begun(database: sqlite3.Connection) -> list[tuple[bytes, bytes]]:
-    """Return the identity and the frame of each command that was begun and has no reply."""
-    return database.execute(_QUERIES["begun"]).fetchall()
+def uncertain(database: sqlite3.Connection) -> list[tuple[bytes, bytes]]:
+    """Return the identity and the frame of each command that may have been taken, or not."""
+    return database.execute(_QUERIES["uncertain"]).fetchall()
 
 
 def recall(database: sqlite3.Connection, identity: bytes) -> Remembered | None:

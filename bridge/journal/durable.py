@@ -20,7 +20,7 @@ from types import MappingProxyType
 
 from bridge.core.ports import Depth, Observer, Remembered, Take
 from bridge.errors import JournalCorrupt
-from bridge.journal.commands import Begun, Ended, NeverRan
+from bridge.journal.commands import Begun, ClearedUp, Ended
 from bridge.journal.committer import Committer
 from bridge.journal.files import Files
 from bridge.journal.outlet import Outlet
@@ -189,17 +189,18 @@ class DurableJournal:
         note = Ended(identity, digest, at, reply) if identity is not None else None
         await self._committer.written(Entry(at, deque([trace]), note=note))
 
-    async def begun(self) -> Sequence[tuple[bytes, bytes]]:
-        """Return the identity and the frame of each command that has no reply.
+    async def uncertain(self) -> Sequence[tuple[bytes, bytes]]:
+        """Return the identity and the frame of each command that may have been taken, or not.
 
         Raises `JournalError` where the file cannot be read.
         """
-        return await self._outlet.begun()
+        return await self._outlet.uncertain()
 
-    async def never_ran(self, identity: bytes) -> None:
-        """Note that a command was taken back; returns once that is on the disk."""
+    async def clear_up(self, identity: bytes, *, was_taken: bool) -> None:
+        """Note whether it was; where not, it is as if never begun. Returns once that is kept."""
         now = self._clock()
-        await self._committer.written(Entry(now, note=NeverRan(identity, now)))
+        note = ClearedUp(identity, now, was_taken)
+        await self._committer.written(Entry(now, note=note))
 
     def rows(self) -> Mapping[str, str]:
         """Return the rows that were read last and may not be deleted yet."""

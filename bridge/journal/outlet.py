@@ -78,10 +78,10 @@ class Outlet:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._files.reader.recall, identity)
 
-    async def begun(self) -> list[tuple[bytes, bytes]]:
-        """Return the commands without a reply. Raises `JournalError` as `recall` does."""
+    async def uncertain(self) -> list[tuple[bytes, bytes]]:
+        """Return the commands that may have been taken. Raises `JournalError` as `recall` does."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._files.reader.begun)
+        return await loop.run_in_executor(self._thread, self._files.reader.uncertain)
 
     def close(self) -> None:
         """End the thread when it has read what it reads."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bridge.core.ports import Remembered
 from bridge.journal import batch
-from bridge.journal.commands import begun, recall
+from bridge.journal.commands import recall, uncertain
 from bridge.journal.sqlite import queries, translated
 from bridge.messages.envelope import Sealed
 
@@ -52,10 +52,10 @@ class Reader:
             rows.close()
         return [message for message in found if message.sequence > after]
 
-    def begun(self) -> list[tuple[bytes, bytes]]:
-        """Return the identity and the frame of each command that was begun and has no reply."""
+    def uncertain(self) -> list[tuple[bytes, bytes]]:
+        """Return the identity and the frame of each command that may have been taken, or not."""
         with translated(self._path):
-            return begun(self._database)
+            return uncertain(self._database)
 
     def recall(self, identity: bytes) -> Remembered | None:
         """Return what is known of a command, None where nobody has seen it."""

@@ -155,9 +155,7 @@ class DatabaseLink:
     async def _clear_up(self) -> None:
         """Take back what was written and is not waited for, and delete what was journaled."""
         if self._is_first:
-            for identity, frame in await self._row_log.begun():
-                if await self._tables.take_back(self._text(frame)):
-                    await self._row_log.never_ran(identity)
+            await self._clear_up_commands()
         for frame in list(self._written):
             await self._tables.take_back(self._text(frame))
             self._written.discard(frame)
@@ -170,6 +168,15 @@ class DatabaseLink:
                 await self._tables.delete(ours)
         self._row_log.forget_rows()
         self._is_first = False
+
+    async def _clear_up_commands(self) -> None:
+        """Take back what an earlier bridge wrote and had no answer to."""
+        try:
+            for identity, frame in await self._row_log.uncertain():
+                is_back = await self._tables.take_back(self._text(frame))
+                await self._row_log.clear_up(identity, was_taken=not is_back)
+        except JournalError as error:
+            raise LinkDown(f"the journal cannot be read: {error}") from None
 
     async def _read(self, ear: Ear) -> None:
         """Hand over all that is there, and whatever comes; ends only by raising."""

@@ -174,6 +174,7 @@ async def test_a_row_that_nobody_took_is_taken_back_after_a_kill(
             await process.wait()
         environment["BRIDGE_COMMANDS__TIMEOUT"] = "1"
         async with program("run", cwd=tmp_path, environment=environment) as process:
+            await site.next_data("main.gap")
             await settled(site)
             await stopped(process)
         assert await rows() == []

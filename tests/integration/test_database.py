@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import column, insert, select, table
+from sqlalchemy import column, insert, make_url, select, table
 from structlog.testing import capture_logs
+from ulid_transform import ulid_now
 
 from bridge.check import check
 from bridge.links import database
@@ -20,11 +21,13 @@ from bridge.settings import Settings
 from bridge.simulator import Faults
 from bridge.simulator.rows import make_tables
 from tests import databases
+from tests.databases import Server
 from tests.integration.conftest import TACTIUM
 from tests.integration.site import OpenSite, Site, until
 
 pytestmark = pytest.mark.each_database
 
+TABLES = ("T_TTO", "T_TTI")
 QUICK = {"timeout": 1.0, "make_call_window": 1.0}
 ARRIVES = "<ana><R><0><85><988887777><0><3001><---><>$"
 
@@ -288,6 +291,50 @@ def _quote(url: str) -> str:
 async def checked(settings: Settings) -> dict[str, Any]:
     """Return the lines of `check`, by their name."""
     return {line.name: line async for line in check(settings, register=False)}
+
+
+@pytest.mark.usefixtures("tables")
+async def test_rights_that_are_missing_are_said(
+    open_site: OpenSite, database_url: str, transport: str
+) -> None:
+    """Before anything is read: a row that cannot be deleted would come again and again."""
+    if transport == "sqlite":
+        pytest.skip("SQLite knows no users")
+    url = make_url(database_url)
+    user, host = f"u{ulid_now().lower()}", "@'%'" if transport == "mariadb" else ""
+    quote = _quote(database_url)
+    may_read = [f"GRANT SELECT ON {quote}{name}{quote} TO {user}{host}" for name in TABLES]
+    made = f"CREATE USER {user}{host}" + (" IDENTIFIED BY ''" if host else "")
+    await databases.run(database_url, made, *may_read)
+    limited = url.set(username=user, password=None).render_as_string(hide_password=False)
+    async with open_site(link={"database_url": limited}) as site, site.bridge() as program:
+        await until(lambda: "denied" in str(program.watch.status))
+        await asyncio.sleep(1)
+        assert not program.watch.status["link"].ok
+        line = (await checked(site.settings))["tactium"]
+        assert "denied" in line.found
+        assert "DELETE" in line.todo
+
+
+async def test_a_database_that_dies_is_a_gap(
+    open_site: OpenSite, tables: Tables, transport: str, database_servers: dict[str, Server]
+) -> None:
+    """A command in flight is uncertain, and its row is taken back when the database is there."""
+    if transport == "sqlite":
+        pytest.skip("SQLite does not die but with the bridge")
+    server = database_servers[transport]
+    async with open_site(commands={"timeout": 30.0}) as site, bridging(site):
+        await site.tactium.refuse()
+        await site.send({"command": "pause", "agent": "ana", "code": "1"})
+        await until(lambda: _is_there(tables, "<ana><P><ON><1>$"))
+        await server.kill()
+        _, reply = await site.next_reply()
+        assert reply["outcome"] == "uncertain"
+        await server.start()
+        assert (await site.next_data("main.gap"))["cause"] == "link_down"
+        assert await tables.rows("T_TTI") == []
+        await site.tactium.accept()
+        assert (await site.ask({"command": "get_status", "agent": "ana"}))["outcome"] == "ok"
 
 
 async def test_a_second_bridge_keeps_out(

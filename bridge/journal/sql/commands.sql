@@ -6,17 +6,17 @@ INSERT INTO commands (identity, digest, at, frame, begun) VALUES (?, ?, ?, ?, 1)
 ON CONFLICT (identity) DO UPDATE
 SET at = excluded.at, frame = excluded.frame, begun = 1, id = NULL, reply = NULL
 
--- name: never_ran
-UPDATE commands SET begun = 0, frame = NULL WHERE identity = ? AND reply IS NULL
+-- name: clear_up
+UPDATE commands SET frame = NULL, begun = begun AND (? OR reply IS NOT NULL) WHERE identity = ?
 
--- name: begun
-SELECT identity, frame FROM commands WHERE begun AND reply IS NULL AND frame IS NOT NULL
+-- name: uncertain
+SELECT identity, frame FROM commands WHERE begun AND frame IS NOT NULL
 
 -- name: end
 INSERT INTO commands (identity, digest, at, begun, id, outcome, reason, reply)
 VALUES (?, ?, ?, 0, ?, ?, ?, ?)
 ON CONFLICT (identity) DO UPDATE
-SET frame = NULL, id = excluded.id, outcome = excluded.outcome, reason = excluded.reason, reply = excluded.reply
+SET frame = CASE excluded.outcome WHEN 'uncertain' THEN frame END, id = excluded.id, outcome = excluded.outcome, reason = excluded.reason, reply = excluded.reply
 WHERE reply IS NULL
 
 -- name: recall
