@@ -10,7 +10,7 @@ PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13 3.14,$(shell command -v python$
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test soak compose bench plots lint broker browser node clean
+.PHONY: help demo test soak compose databases bench plots lint broker browser node clean
 
 help: ## say what there is
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ soak: $(READY) broker ## the faults at their full length, with a table; about ha
 compose: $(READY) ## compose.yaml brought up by an engine of its own, its services killed; eleven minutes
 	@$(BIN)/python -m tests.compose.install
 	@COMPOSE=1 $(BIN)/pytest tests/compose
+
+databases: $(READY) broker ## the tests over PostgreSQL and MariaDB, each on a private server; eight minutes
+	@$(BIN)/python -m tests.databases.install
+	@DATABASES=1 $(BIN)/pytest --numprocesses 2 --dist worksteal -k "postgresql or mariadb"
 
 bench: $(READY) broker ## the bridge beside its yardsticks, with a table; three minutes (BACKLOG=1000000: fifteen)
 	@$(BIN)/python -m tests.bench $(if $(BACKLOG),--backlog $(BACKLOG))

@@ -10,7 +10,7 @@ import pytest
 from ulid_transform import ulid_now
 
 from bridge.sandbox import RabbitMQNode, private_rabbitmq
-from tests.databases import ALL, SERVERS, Server, missing
+from tests.databases.servers import ALL, SERVERS, Server, missing
 
 TRANSPORTS = ("socket", *(ALL if "DATABASES" in os.environ else ["sqlite"]))
 """The ways to Tactium: with `DATABASES` set, over each kind of database."""

@@ -7,19 +7,14 @@ import shutil
 import subprocess
 import sys
 
-_APT = """
-set -eu
-export DEBIAN_FRONTEND=noninteractive
-apt-get update
-apt-get install --yes --no-install-recommends "$@"
-"""
+from bridge.sandbox.install import APT
 
 
 def install(apt: tuple[str, ...], brew: tuple[str, ...], why: str) -> bool:
     """Install packages and say so, and `why`; return whether that was done."""
     if shutil.which("apt-get") and (os.geteuid() == 0 or shutil.which("sudo")):
         sys.stderr.write(f"Installing {', '.join(apt)} with apt, {why}.\n")
-        command = ["/bin/sh", "-c", _APT, "apt", *apt]
+        command = ["/bin/sh", "-c", APT, "apt", *apt]
         command = command if os.geteuid() == 0 else ["sudo", *command]
     elif brew and shutil.which("brew"):
         sys.stderr.write(f"Installing {', '.join(brew)} with Homebrew, {why}.\n")

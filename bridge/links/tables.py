@@ -9,10 +9,11 @@ Who reads a row deletes it. Names are found whatever their case.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     URL,
@@ -37,13 +38,15 @@ from bridge.errors import LinkDown, LinkError, LinkRefused
 from bridge.links.engine import translated
 from bridge.links.guard import Guard
 
+_Done = TypeVar("_Done")
+
 STATEMENT_SECONDS = 10.0
 """How long the database may take for a statement before it is given up."""
 
 CLOSE_SECONDS = 1.0
 
 TRIES = 4
-"""How often a row is written that the database does not take, before it is given up."""
+"""How often something is tried that the database refuses, before it is given up."""
 
 TRY_AGAIN_SECONDS = 0.05
 
@@ -138,14 +141,36 @@ class Tables:
     async def read(self, most: int) -> list[Row]:
         """Return the rows with the lowest numbers, in their order. Raises `LinkError`."""
         found = self._inbound
-        return await self._rows(found.all().order_by(found.id).limit(most))
+        return await _insist(partial(self._rows, found.all().order_by(found.id).limit(most)))
 
     async def read_again(self, ids: Sequence[Any]) -> list[Row]:
         """Return those rows of these numbers that are still there. Raises `LinkError`."""
-        return await self._rows(self._inbound.all().where(self._inbound.id.in_(ids)))
+        found = self._inbound
+        return await _insist(partial(self._rows, found.all().where(found.id.in_(ids))))
 
     async def delete(self, ids: Sequence[Any], aside: Sequence[Any] = ()) -> None:
         """Delete rows that were read, and keep those `aside` elsewhere. Raises `LinkError`."""
+        await _insist(partial(self._delete, ids, aside))
+
+    async def write(self, *texts: str) -> None:
+        """Write rows, all of them or none.
+
+        Raises `LinkRefused` where the database does not take them, `LinkDown` where it
+        cannot be asked: it may have taken them then.
+        """
+        async with self._is_writing:
+            await _insist(partial(self._write, texts))
+
+    async def take_back(self, text: str) -> bool:
+        """Delete a row that was written; return whether it was still there.
+
+        One of the same text will do as well: Tactium then does what it says as often
+        as it was written by others. Raises `LinkError`.
+        """
+        async with self._is_writing:
+            return await _insist(partial(self._take_back, text))
+
+    async def _delete(self, ids: Sequence[Any], aside: Sequence[Any]) -> None:
         inbound = self._inbound
         async with self._transaction(self._reading) as connection:
             if aside and self._aside is not None:
@@ -154,31 +179,9 @@ class Tables:
                 await connection.execute(insert(self._aside.table).from_select(columns, moved))
             await connection.execute(delete(inbound.table).where(inbound.id.in_(ids)))
 
-    async def write(self, *texts: str) -> None:
-        """Write rows, all of them or none.
-
-        Raises `LinkRefused` where the database does not take it, `LinkDown` where it
-        cannot be asked: it may have taken it then.
-        """
-        waits = delays(TRY_AGAIN_SECONDS)
-        async with self._is_writing:
-            for tried in range(1, TRIES + 1):
-                try:
-                    await self._write(texts)
-                    break
-                except LinkRefused:  # a deadlock perhaps, or somebody took our number first
-                    if tried == TRIES:
-                        raise
-                await asyncio.sleep(next(waits))
-
-    async def take_back(self, text: str) -> bool:
-        """Delete a row that was written; return whether it was still there.
-
-        One of the same text will do as well: Tactium then does what it says as often
-        as it was written by others. Raises `LinkError`.
-        """
+    async def _take_back(self, text: str) -> bool:
         outbound = self._outbound
-        async with self._is_writing, self._transaction(self._writing) as connection:
+        async with self._transaction(self._writing) as connection:
             rows = await connection.execute(outbound.all().order_by(outbound.id.desc()))
             latest = next((row.id for row in rows if row.text == text), None)
             if latest is None:
@@ -257,6 +260,16 @@ class _Found:
     def all(self) -> Select[Any]:
         """Return the question for all rows."""
         return select(self.id.label("id"), self.text.label("text"))
+
+
+async def _insist(do: Callable[[], Awaitable[_Done]]) -> _Done:
+    """Do something that may meet a deadlock, or a number that somebody else took first."""
+    waits = delays(TRY_AGAIN_SECONDS)
+    for _ in range(TRIES - 1):
+        with suppress(LinkRefused):
+            return await do()
+        await asyncio.sleep(next(waits))
+    return await do()
 
 
 def _found(connection: Connection, names: Names, schema: str | None) -> _Found:

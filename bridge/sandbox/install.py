@@ -17,7 +17,7 @@ from bridge.sandbox.rabbitmq import find_rabbitmq
 # Debian starts a service as soon as it is installed, and again at each boot. The
 # user asked for neither, and port 5672 may be wanted for something else: a policy
 # says no while the package is set up, unless the system has a policy of its own.
-_APT = """
+APT = """
 set -eu
 export DEBIAN_FRONTEND=noninteractive
 policy=/usr/sbin/policy-rc.d
@@ -30,9 +30,11 @@ if [ ! -e "$policy" ]; then
     printf '#!/bin/sh\\nexit 101\\n' > "$policy"
     chmod 755 "$policy"
 fi
-apt-get install --yes --no-install-recommends rabbitmq-server
-update-rc.d rabbitmq-server disable
+apt-get install --yes --no-install-recommends "$@"
 """
+"""Installs packages, as a script of the shell that gets their names; starts nothing."""
+
+_AND_NOT_AT_BOOT = "update-rc.d rabbitmq-server disable\n"
 
 
 def main() -> int:
@@ -41,7 +43,15 @@ def main() -> int:
         return 0
     if shutil.which("apt-get") and (os.geteuid() == 0 or shutil.which("sudo")):
         _say("Installing the package rabbitmq-server with apt; its service will not be started.")
-        command = [*(() if os.geteuid() == 0 else ("sudo",)), "/bin/sh", "-c", _APT]
+        script = APT + _AND_NOT_AT_BOOT
+        command = [
+            *(() if os.geteuid() == 0 else ("sudo",)),
+            "/bin/sh",
+            "-c",
+            script,
+            "apt",
+            "rabbitmq-server",
+        ]
     elif shutil.which("brew"):
         _say("Installing the formula rabbitmq with Homebrew; its service will not be started.")
         command = ["brew", "install", "rabbitmq"]

@@ -20,7 +20,7 @@ from bridge.amqp.outbox import Outbox
 from bridge.journal.durable import DurableJournal
 from bridge.links.tcp import TcpLink
 from bridge.sandbox import RabbitMQNode
-from tests import databases
+from tests.databases import servers as databases
 from tests.faults import dying_bridge
 from tests.faults.test_faults import SETTLING_SECONDS, SOAK
 from tests.integration.program import environment_of, program, stopped

@@ -20,8 +20,8 @@ from bridge.links.engine import open_engine
 from bridge.settings import Settings
 from bridge.simulator import Faults
 from bridge.simulator.rows import make_tables
-from tests import databases
-from tests.databases import Server
+from tests.databases import servers as databases
+from tests.databases.servers import Server
 from tests.integration.conftest import TACTIUM
 from tests.integration.site import OpenSite, Site, until
 
