@@ -45,6 +45,9 @@ _BUG = "report this as a bug; events flow on"
 FACE_SECONDS = 1.0
 """For the HTTP face to close."""
 
+LEFT_BEHIND = {"socket": 20_000, "database": 2_000}
+"""After how many objects the collector runs: each statement of SQLAlchemy leaves some to it."""
+
 SWITCH_SECONDS = 0.0005
 """How long the journal's thread may have to wait for its turn, several times a commit."""
 
@@ -182,10 +185,10 @@ def _open_link(settings: LinkSettings, observer: Observer, row_log: RowLog) -> L
 async def run(settings: Settings) -> None:
     """Run one bridge until SIGTERM or SIGINT, then end it in order."""
     program = compose(settings)
-    # An event leaves nothing behind that only the collector could free, and each of
-    # its runs looks at all agents: seldom is enough.
+    # An event leaves nothing behind that only the collector could free, and a whole run
+    # of it looks at all agents: seldom is enough.
     gc.freeze()
-    gc.set_threshold(20_000, 50, 100)
+    gc.set_threshold(LEFT_BEHIND[settings.link.transport], 50, 100)
     sys.setswitchinterval(SWITCH_SECONDS)
     asyncio.get_running_loop().set_exception_handler(_say_what_failed)
     with stopped_by_signals() as stopping:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from hashlib import sha256
+from itertools import count
+from typing import Any
 
 import structlog
 
@@ -31,6 +33,12 @@ TODO = "see that the database runs, and that link.database_url is right; `check`
 
 ROWS = 500
 """Rows that are read, journaled and deleted together."""
+
+FROM_THE_START = 20
+"""After how many of them it is looked for lower numbers too, which may be shown late.
+
+In between it goes on from the last: a database passes slowly over what was deleted.
+"""
 
 SLOWER = 1.1
 """How much longer it waits after each look at an empty table."""
@@ -181,16 +189,18 @@ class DatabaseLink:
     async def _read(self, ear: Ear) -> None:
         """Hand over all that is there, and whatever comes; ends only by raising."""
         seconds = self._settings.poll_interval_seconds
-        while True:
+        after: Any = None
+        for number in count():
             self._wake.clear()
             if self._broken is not None:
                 raise LinkSilent(self._broken)
-            rows = await self._tables.read(ROWS)
+            rows = await self._tables.read(ROWS, after=after if number % FROM_THE_START else None)
+            after = rows[-1].id if len(rows) == ROWS else None
             self._presence.heard_at = self._clock()
             if rows:
                 await self._hand_over(rows, ear)
                 seconds = self._settings.poll_interval_seconds
-            if len(rows) == ROWS:
+            if after is not None:
                 continue
             if rows:
                 self._row_log.forget_rows()

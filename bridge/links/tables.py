@@ -138,10 +138,14 @@ class Tables:
         async with self._transaction(self._reading) as connection:
             return await self._guard.enter(connection)
 
-    async def read(self, most: int) -> list[Row]:
-        """Return the rows with the lowest numbers, in their order. Raises `LinkError`."""
+    async def read(self, most: int, *, after: Any = None) -> list[Row]:
+        """Return the rows with the lowest numbers, or the lowest behind one, in their order.
+
+        Raises `LinkError`.
+        """
         found = self._inbound
-        return await _insist(partial(self._rows, found.all().order_by(found.id).limit(most)))
+        rows = found.all() if after is None else found.all().where(found.id > after)
+        return await _insist(partial(self._rows, rows.order_by(found.id).limit(most)))
 
     async def read_again(self, ids: Sequence[Any]) -> list[Row]:
         """Return those rows of these numbers that are still there. Raises `LinkError`."""
