@@ -9,6 +9,7 @@ import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from types import FrameType
 from typing import Any
 
 import structlog
@@ -205,13 +206,17 @@ def stopped_by_signals() -> Iterator[asyncio.Event]:
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    # Not by the loop: it would put the default back first, by which a signal kills.
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(stopping.set)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+        signal.signal(number, stop)
     try:
         yield stopping
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)
 
 

@@ -24,7 +24,9 @@ MOST_HEADER_BYTES = 32 * 1024
 """What is copied of somebody's headers; RabbitMQ takes 128 KiB in all, and cuts who sends more."""
 
 MOST_TRACE_STATE_CHARACTERS = 512
-_TRACE_PARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:-.{1,200})?")
+_TRACE_PARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.{1,200})?"
+)
 
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 

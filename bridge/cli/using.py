@@ -19,6 +19,7 @@ from bridge.client import BridgeClient, Event, Options, Reply
 from bridge.client.client import PATIENCE_SECONDS
 from bridge.contract import examples
 from bridge.contract.described import field_texts, first_paragraph
+from bridge.errors import BridgeError
 from bridge.messages.commands import Command, Disposition, Request
 from bridge.messages.kinds import CLASSES
 from bridge.observe import logs
@@ -221,6 +222,8 @@ def _print(line: str) -> None:
     try:
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or exiting would fail
-        raise click.exceptions.Exit(0) from None
+        if isinstance(error, BrokenPipeError):
+            raise click.exceptions.Exit(0) from None
+        raise BridgeError(f"the output cannot be written: {error.strerror}") from None

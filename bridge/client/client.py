@@ -8,10 +8,9 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypedDict, Unpack
 
-import orjson
 from ulid_transform import ulid_now
-from yarl import URL
 
+from bridge.client.checking import as_json, broker_url, check_options, check_subscription
 from bridge.client.commander import Asked, Commander
 from bridge.client.subscription import Subscription, Wish
 from bridge.client.tracing import present_trace
@@ -49,7 +48,7 @@ class BridgeClient:
     """
 
     def __init__(self, url: str, *, prefix: str = "tactium") -> None:
-        self._url = URL(url)
+        self._url = broker_url(url)
         self._prefix = prefix
         self._commander: Commander | None = None
         self._subscriptions: list[Subscription] = []
@@ -84,7 +83,8 @@ class BridgeClient:
         a `queue`, durable and declared with `arguments`, they gather while nobody is
         there; take the patterns of a queue away in RabbitMQ, for it keeps those that it
         once had. Without one they are heard from now on, for as long as the connection
-        lasts. At most `prefetch` are on their way at a time.
+        lasts. At most `prefetch` are on their way at a time. Asked for once more, a queue's
+        subscription is the same. Raises `BridgeError` for what RabbitMQ cannot take.
         """
         return self._subscription("events", patterns, queue, arguments, prefetch)
 
@@ -132,7 +132,7 @@ class BridgeClient:
         **options: Unpack[Options],
     ) -> Reply:
         """Call the current customer again (§4.7); `at` is to the minute, naive at the server."""
-        moment = at if isinstance(at, str) else at.isoformat(timespec="minutes")
+        moment = at.isoformat(timespec="minutes") if isinstance(at, datetime) else at
         fields = {"at": moment, "phone": phone, "callback_agent": callback_agent}
         return await self.ask("schedule_callback", {"agent": agent, **fields}, **options)
 
@@ -177,14 +177,15 @@ class BridgeClient:
         sent; `NoReply` where no reply comes in time; `BrokerRefused` where this user may
         not give commands.
         """
+        check_options(options)
         given = {"command": command, **fields, "context": options.get("context")}
-        body = orjson.dumps({key: each for key, each in given.items() if each is not None})
+        body = as_json({key: each for key, each in given.items() if each is not None})
         asked = Asked(
             body,
             _key(parse(body)),
             options.get("message_id") or ulid_now(),
             options.get("timeout", PATIENCE_SECONDS),
-            options["trace"] if "trace" in options else present_trace(),
+            (options["trace"] or {}) if "trace" in options else present_trace(),
         )
         if self._commander is None:
             self._commander = Commander(self._url, f"{self._prefix}.commands")
@@ -199,7 +200,11 @@ class BridgeClient:
         prefetch: int,
     ) -> Subscription:
         exchange = f"{self._prefix}.{stream}"
+        check_subscription(patterns, queue, prefetch)
         wish = Wish(exchange, patterns or ("#",), queue, dict(arguments), prefetch)
+        for known in self._subscriptions:
+            if queue is not None and known.wish == wish and not known.is_closed:
+                return known  # another would compete with it for the same events
         subscription = Subscription(self._url, wish)
         self._subscriptions.append(subscription)
         return subscription

@@ -11,13 +11,14 @@ from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 from aio_pika.exceptions import DeliveryError
 from aiormq import Channel
+from aiormq.exceptions import ChannelAccessRefused
 from pydantic import TypeAdapter, ValidationError
 from yarl import URL
 
 from bridge.amqp.session import FOREIGN
 from bridge.backoff import delays
 from bridge.client.keeping import keep_connected
-from bridge.errors import BridgeError, BrokerDown, NoReply
+from bridge.errors import BridgeError, BrokerDown, BrokerRefused, NoReply
 from bridge.messages.replies import Reply
 
 DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
@@ -77,7 +78,9 @@ class Commander:
         if asked.id in self._waiting:
             raise BridgeError(f"a command with the id {asked.id!r} is under way already")
         if self._keeping is None or self._keeping.done():
-            keeping = keep_connected(self._url, "commander", self._use, _BROKER_AWAY)
+            keeping = keep_connected(
+                self._url, "commander", self._use, _BROKER_AWAY, self._note_down
+            )
             self._keeping = asyncio.create_task(keeping)
         self._waiting[asked.id] = asked
         try:
@@ -95,6 +98,12 @@ class Commander:
             self._keeping.cancel()
             await asyncio.wait((self._keeping,))
 
+    def _note_down(self, reason: str) -> None:
+        """Let those who wait for a connection say at the end why there was none."""
+        for asked in self._waiting.values():
+            if not asked.is_sent:
+                asked.trouble = reason
+
     async def _insist(self, asked: Asked, keeping: asyncio.Task[None]) -> Reply:
         """Send a command, on one connection after the other, until it is answered."""
         clock = asyncio.get_running_loop().time
@@ -110,6 +119,8 @@ class Commander:
                 await line.send(asked, patient_until - clock())
                 asked.is_sent, asked.trouble = True, "no reply came"
                 await asyncio.wait((asked.answer, line.lost), return_when=asyncio.FIRST_COMPLETED)
+            except ChannelAccessRefused as error:
+                raise BrokerRefused(f"this user may give no commands: {error}") from None
             except DeliveryError:
                 asked.trouble = "there is no queue for commands: has the bridge run?"
                 await asyncio.sleep(next(waits))

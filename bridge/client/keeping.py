@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 from yarl import URL
@@ -14,23 +15,39 @@ from bridge.errors import BrokerDown
 log = structlog.get_logger(__name__)
 
 
-async def keep_connected(url: URL, name: str, use: Use, todo: str) -> None:
+STABLE_SECONDS = 5.0
+"""A connection that lasted shorter belongs to the outage before it."""
+
+
+def _tell_nobody(reason: str) -> None:
+    """Let nobody else know."""
+
+
+async def keep_connected(
+    url: URL, name: str, use: Use, todo: str, on_down: Callable[[str], None] = _tell_nobody
+) -> None:
     """Connect and `use` the connection, again after each loss, until cancelled.
 
-    Each outage is told once, with what there is `todo`. Raises a `BrokerError`
-    where trying again cannot help.
+    Each outage is told once, with what there is `todo`; `on_down` hears the reason of
+    each loss. Raises a `BrokerError` where trying again cannot help.
     """
+    clock = asyncio.get_running_loop().time
     waits = delays()
     is_told = False
+    ready_at: float | None = None
 
     def on_ready() -> None:
-        nonlocal waits, is_told
-        waits, is_told = delays(), False
+        nonlocal ready_at
+        ready_at = clock()
 
     while True:
         try:
             await use_connection(url, name, use, on_ready)
         except BrokerDown as error:
+            if ready_at is not None and clock() - ready_at > STABLE_SECONDS:
+                waits, is_told = delays(), False
+            ready_at = None
+            on_down(str(error))
             if not is_told:
                 is_told = True
                 log.warning("broker_down", connection=name, reason=str(error), todo=todo)

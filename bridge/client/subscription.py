@@ -81,6 +81,16 @@ class Subscription(AsyncIterator[Event]):
         self._keeping: asyncio.Task[None] | None = None
         self._is_closed = False
 
+    @property
+    def wish(self) -> Wish:
+        """What it subscribes to."""
+        return self._wish
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was ended."""
+        return self._is_closed
+
     def __repr__(self) -> str:
         return f"<Subscription: {', '.join(self._wish.patterns)} of {self._wish.exchange}>"
 
@@ -161,10 +171,13 @@ class Subscription(AsyncIterator[Event]):
             await queue.consume(self._arrived.put)
             on_ready()
             await asyncio.wait((cancelled, underlay.closing), return_when=asyncio.FIRST_COMPLETED)
+            is_cancelled = cancelled.done()
         finally:
             cancelled.cancel()
             self._forget_what_arrived()
-        raise BrokerDown("the broker ended the consumer: was its queue deleted?")
+        if is_cancelled:
+            raise BrokerDown("the broker ended the consumer: was its queue deleted?")
+        raise BrokerDown("the connection was lost")
 
     def _forget_what_arrived(self) -> None:
         """Drop what was not given yet: the broker brings it again."""
@@ -201,7 +214,7 @@ async def _queue(channel: AbstractChannel, wish: Wish) -> AbstractQueue:
     except ChannelPreconditionFailed as error:
         way_out = "take another name, or give its `arguments`"
         raise TopologyConflict(
-            f"queue {wish.queue!r} is there already: {error}; {way_out}"
+            f"queue {wish.queue!r} is there already, or cannot be so: {error}; {way_out}"
         ) from None
 
 

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from sqlalchemy import (
     URL,
     ColumnClause,
+    ColumnElement,
     Connection,
     Select,
     TableClause,
@@ -27,6 +28,7 @@ from sqlalchemy import (
     func,
     insert,
     inspect,
+    or_,
     select,
     table,
 )
@@ -147,14 +149,14 @@ class Tables:
         rows = found.all() if after is None else found.all().where(found.id > after)
         return await _insist(partial(self._rows, rows.order_by(found.id).limit(most)))
 
-    async def read_again(self, ids: Sequence[Any]) -> list[Row]:
-        """Return those rows of these numbers that are still there. Raises `LinkError`."""
-        found = self._inbound
-        return await _insist(partial(self._rows, found.all().where(found.id.in_(ids))))
+    async def delete(self, ids: Sequence[Any], aside: Sequence[Any] = ()) -> list[Row]:
+        """Delete rows that were read, and keep those `aside` elsewhere.
 
-    async def delete(self, ids: Sequence[Any], aside: Sequence[Any] = ()) -> None:
-        """Delete rows that were read, and keep those `aside` elsewhere. Raises `LinkError`."""
-        await _insist(partial(self._delete, ids, aside))
+        Returns those that are there all the same. Raises `LinkError`.
+        """
+        if await _insist(partial(self._delete, ids, aside)) == len(ids):
+            return []
+        return await _insist(partial(self._rows, self._inbound.all().where(self._those(ids))))
 
     async def write(self, *texts: str) -> None:
         """Write rows, all of them or none.
@@ -174,14 +176,21 @@ class Tables:
         async with self._is_writing:
             return await _insist(partial(self._take_back, text))
 
-    async def _delete(self, ids: Sequence[Any], aside: Sequence[Any]) -> None:
+    async def _delete(self, ids: Sequence[Any], aside: Sequence[Any]) -> int:
         inbound = self._inbound
         async with self._transaction(self._reading) as connection:
             if aside and self._aside is not None:
-                moved = inbound.all().where(inbound.id.in_(aside))
+                moved = inbound.all().where(self._those(aside))
                 columns = [self._aside.id, self._aside.text]
                 await connection.execute(insert(self._aside.table).from_select(columns, moved))
-            await connection.execute(delete(inbound.table).where(inbound.id.in_(ids)))
+            gone = await connection.execute(delete(inbound.table).where(self._those(ids)))
+            return gone.rowcount
+
+    def _those(self, ids: Sequence[Any]) -> ColumnElement[bool]:
+        """Return what picks rows by their numbers; one may have none."""
+        numbers = [each for each in ids if each is not None]
+        picked = self._inbound.id.in_(numbers)
+        return picked if len(numbers) == len(ids) else or_(picked, self._inbound.id.is_(None))
 
     async def _take_back(self, text: str) -> bool:
         outbound = self._outbound

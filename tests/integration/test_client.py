@@ -254,7 +254,7 @@ async def test_no_broker_means_no_reply(monkeypatch: pytest.MonkeyPatch) -> None
     """It is tried until the time is up, and the reason said."""
     monkeypatch.setattr("bridge.client.commander.ANSWER_SECONDS", 0.5)
     async with BridgeClient("amqp://localhost:1/") as client:
-        with pytest.raises(NoReply, match=r"(?s)refused|no connection.*not sent"):
+        with pytest.raises(NoReply, match=r"(?s)Connect call failed.*not sent"):
             await client.get_status("ana", timeout=0.5)
 
 
@@ -308,3 +308,77 @@ async def _has_queue(site: Site) -> bool:
     except Exception:  # noqa: BLE001 - not yet
         return False
     return True
+
+
+@pytest.mark.parametrize(
+    "url", ["", "localhost", "http://u:p@h/", "amqp://h:0/", "amqp://h:abc/", "amqp://h:99999/"]
+)
+def test_a_url_that_is_none_is_refused(url: str) -> None:
+    """At once, and as every failure of the client."""
+    with pytest.raises(BridgeError, match="amqp://"):
+        BridgeClient(url)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"patterns": ("x" * 300,)},
+        {"patterns": ("",)},
+        {"patterns": (["a.#"],)},
+        {"queue": "q" * 300},
+        {"queue": ""},
+        {"prefetch": 0},
+        {"prefetch": 70_000},
+        {"prefetch": "x"},
+    ],
+    ids=str,
+)
+async def test_what_rabbitmq_cannot_take_is_refused(given: dict[str, Any]) -> None:
+    """Before it is asked."""
+    bridge = BridgeClient("amqp://127.0.0.1:1/")
+    with pytest.raises(BridgeError):
+        bridge.events(*given.pop("patterns", ()), **given)
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"timeout": 0}, "timeout"),
+        ({"timeout": -1}, "timeout"),
+        ({"timeout": float("nan")}, "timeout"),
+        ({"timeout": float("inf")}, "timeout"),
+        ({"timeout": 1e12}, "timeout"),
+        ({"timeout": "5"}, "timeout"),
+        ({"timeoutt": 3}, "timeoutt"),
+        ({"message_id": 5}, "message_id"),
+        ({"message_id": "x" * 300}, "message_id"),
+        ({"context": {"a": 2**70}}, ""),
+        ({"context": {"x": {1}}}, ""),
+    ],
+    ids=str,
+)
+async def test_an_option_that_will_not_do_is_named(options: dict[str, Any], field: str) -> None:
+    """Before anything is sent."""
+    bridge = BridgeClient("amqp://127.0.0.1:1/")
+    with pytest.raises(InvalidCommand) as raised:
+        await bridge.get_status("ana", **options)
+    assert [flaw.field for flaw in raised.value.flaws] == [field]
+
+
+async def test_a_loop_that_is_left_goes_on_in_the_next(client: BridgeClient, site: Site) -> None:
+    """The same queue asked for again is the same subscription: none competes with another."""
+    heard = [await first(client.events("ana.#", queue="subscriber.again"), site)]
+    for _ in range(3):
+        async with asyncio.timeout(10):
+            async for event in client.events("ana.#", queue="subscriber.again"):
+                heard.append(event)
+                break
+        await site.say(ARRIVES)
+    assert len({event.id for event in heard}) <= 2
+
+
+async def test_a_reason_is_told_where_there_is_no_broker() -> None:
+    """Not only that there is none."""
+    async with BridgeClient("amqp://127.0.0.1:1/") as bridge:
+        with pytest.raises(NoReply, match="onnect"):
+            await bridge.get_status("ana", timeout=0.1)

@@ -117,6 +117,36 @@ async def test_a_lower_number_that_comes_later_is_read(open_site: OpenSite, tabl
             await until(lambda: _is_empty(tables))
 
 
+async def test_a_row_that_cannot_be_deleted_comes_once(
+    open_site: OpenSite, tables: Tables, transport: str
+) -> None:
+    """Here the database keeps it; the log says so once, and all others go their way."""
+    if transport != "sqlite":
+        pytest.skip("a rule of SQLite's own")
+    keep = "SELECT raise(IGNORE)"
+    await tables.run(
+        f'CREATE TRIGGER keep BEFORE DELETE ON "T_TTO" WHEN old.IS_TTO = 2 BEGIN {keep}; END'
+    )
+    await tables.put((1, "<ana><S><1>$"), (2, "<ana><S><2>$"), (3, "<ana><S><3>$"))
+    with capture_logs() as logs:
+        async with open_site() as site:
+            async with bridging(site):
+                assert await keys(site, 3) == ["ana.agent.status"] * 3
+                await asyncio.sleep(1)
+                await tables.put((4, "<ana><S><4>$"))
+                assert (await site.next_data("ana.agent.status"))["code"] == 4
+                await asyncio.sleep(0.5)
+                assert site.inbox.empty()
+            async with bridging(site):
+                await tables.put((5, "<ana><EndCall>$"))
+                heard = ""
+                while heard != "ana.call.ended":
+                    message = await site.next_message()
+                    heard = message.routing_key or ""
+                    assert b'"code":2' not in message.body
+    assert [each["event"] for each in logs].count("rows_not_deleted") == 2
+
+
 async def test_what_is_no_frame_is_told_and_deleted(open_site: OpenSite, tables: Tables) -> None:
     """Only one frame is a message; its `$` may be missing, and blanks around it do no harm."""
     await tables.put(

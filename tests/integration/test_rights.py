@@ -232,12 +232,14 @@ async def test_nobody_speaks_under_another_name(node: RabbitMQNode, site: Site) 
 async def test_a_subscriber_may_be_held_to_some_agents(node: RabbitMQNode, site: Site) -> None:
     """By the topic permission that the README names: other agents' keys, and wildcards, are not."""
     del site
-    line = next(
-        line
+    lines = [
+        line.removeprefix("$ rabbitmqctl ")
         for line in (ROOT / "README.md").read_text().splitlines()
-        if "set_topic_permissions" in line and "jose" in line
-    )
-    await node.ctl(*shlex.split(line.removeprefix("$ rabbitmqctl "), comments=True))
+        if "set_topic_permissions" in line and ("jose" in line or "tactium.bridge" in line)
+    ]
+    assert len(lines) == 2
+    for line in lines:
+        await node.ctl(*shlex.split(line, comments=True))
     try:
         for key in ("jose.#", "ana.call.ended"):
             async with channel_of(node, "subscriber") as channel:
@@ -247,5 +249,9 @@ async def test_a_subscriber_may_be_held_to_some_agents(node: RabbitMQNode, site:
                 queue = await channel.declare_queue(exclusive=True)
                 with pytest.raises(ChannelAccessRefused):
                     await queue.bind(EVENTS, key)
+        async with channel_of(node, "subscriber") as channel:
+            queue = await channel.declare_queue(exclusive=True)
+            with pytest.raises(ChannelAccessRefused):  # the commands of all agents stand there
+                await queue.bind("tactium.bridge", "main.command.ok")
     finally:
         await node.ctl("import_definitions", str(DEFINITIONS))
