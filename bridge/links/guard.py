@@ -12,9 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 _LARGEST = 2**30 - 1  # what Oracle takes as the number of a lock
 
+_MYSQL = "SELECT GET_LOCK(:name, 0)"
+
 _QUESTIONS = {
     "postgresql": "SELECT pg_try_advisory_lock(:number)",
-    "mysql": "SELECT GET_LOCK(:name, 0)",
+    "mysql": _MYSQL,
+    "mariadb": _MYSQL,
     "mssql": """SET NOCOUNT ON; DECLARE @got int;
         EXEC @got = sp_getapplock @Resource = :name, @LockMode = 'Exclusive',
             @LockOwner = 'Session', @LockTimeout = 0, @DbPrincipal = 'public';

@@ -178,7 +178,7 @@ class MariaDB(Server):
 
     @override
     def url(self, database: str) -> str:
-        return f"mysql://root@127.0.0.1:{self.port}/{database}"
+        return f"mariadb://root@127.0.0.1:{self.port}/{database}"
 
 
 SERVERS: dict[str, type[Server]] = {"postgresql": PostgreSQL, "mariadb": MariaDB}

@@ -153,7 +153,7 @@ async def test_a_row_that_nobody_took_is_taken_back_after_a_kill(
     """Tactium was away: it must not do, hours later, what nobody waits for any more."""
 
     async def rows() -> list[tuple[object, ...]]:
-        quote = "`" if database_url.startswith("mysql") else '"'
+        quote = "`" if database_url.startswith("mariadb") else '"'
         question = f"SELECT {quote}DS_TTI{quote} FROM {quote}T_TTI{quote}"  # noqa: S608
         return await databases.run(database_url, question)
 

@@ -58,7 +58,7 @@ class Tables:
 
     async def run(self, *statements: str) -> list[tuple[object, ...]]:
         """Run statements, with names in double quotes."""
-        quote = "`" if self.url.startswith("mysql") else '"'
+        quote = "`" if self.url.startswith("mariadb") else '"'
         return await databases.run(self.url, *(each.replace('"', quote) for each in statements))
 
     async def _do(self, statement: Any) -> Sequence[Any]:
@@ -315,7 +315,7 @@ async def test_tables_that_are_not_there_are_said(open_site: OpenSite, database_
 
 
 def _quote(url: str) -> str:
-    return "`" if url.startswith("mysql") else '"'
+    return "`" if url.startswith("mariadb") else '"'
 
 
 async def checked(settings: Settings) -> dict[str, Any]:
