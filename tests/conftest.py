@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from ulid_transform import ulid_now
 
 from bridge.sandbox import RabbitMQNode, private_rabbitmq
@@ -40,6 +42,16 @@ async def database_servers() -> AsyncIterator[dict[str, Server]]:
     for server in servers.values():
         await server.stop()
         shutil.rmtree(server.home)
+
+
+@pytest.fixture
+def restored_logging() -> Iterator[None]:
+    """Logging may be configured inside; it is left as it was."""
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+    structlog.reset_defaults()
 
 
 @pytest.fixture

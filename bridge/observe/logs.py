@@ -23,6 +23,9 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from bridge.observe.masking import HIDDEN
 from bridge.settings import LogSettings
 
+_SHOWING_ROWS = ("aiomysql", "aiosqlite", "asyncpg", "oracledb", "sqlalchemy")
+"""Libraries that log each statement with its values, where they may log so much: frames."""
+
 _QUIET = ("aio_pika", "aiormq", "aiohttp", "asyncio")
 """The bridge says itself, once, what these would say at each try."""
 
@@ -67,6 +70,8 @@ def configure(settings: LogSettings, secrets: Collection[str] = ()) -> None:
     logging.basicConfig(handlers=[handler], level=settings.level.upper(), force=True)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name in _SHOWING_ROWS:
+        logging.getLogger(name).setLevel(logging.WARNING)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -17,7 +17,8 @@ from ulid_transform import ulid_now
 from bridge.check import check
 from bridge.links import database
 from bridge.links.engine import open_engine
-from bridge.settings import Settings
+from bridge.observe.logs import configure, flush
+from bridge.settings import LogSettings, Settings
 from bridge.simulator import Faults
 from bridge.simulator.rows import make_tables
 from tests.databases import servers as databases
@@ -241,6 +242,24 @@ async def test_what_nobody_takes_is_taken_back(
         await site.tactium.accept()
         assert (await site.ask({"command": "get_status", "agent": "ana"}))["outcome"] == "ok"
         assert b"".join(site.tactium.received) == b"<ana><S>$"
+
+
+@pytest.mark.usefixtures("tables", "restored_logging")
+async def test_no_log_shows_what_is_in_a_row(
+    open_site: OpenSite, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not even the libraries', where everything is logged."""
+    async with open_site(commands=QUICK) as site:
+        configure(LogSettings(level="debug", format="json"))
+        async with bridging(site):
+            await site.say(ARRIVES)
+            await site.next_data("ana.call.started.inbound")
+            await site.ask({"command": "make_call", "agent": "bruno", "phone": "977776666"})
+    flush()
+    said = capsys.readouterr().err
+    assert "link_up" in said
+    assert "988887777" not in said
+    assert "977776666" not in said
 
 
 async def test_what_is_taken_and_not_answered_is_a_timeout(open_site: OpenSite) -> None:

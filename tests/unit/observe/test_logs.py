@@ -14,17 +14,10 @@ from bridge.observe import logs
 from bridge.observe.logs import Cleaner, Limiter, Writer
 from bridge.settings import LogSettings
 
+pytestmark = pytest.mark.usefixtures("restored_logging")
+
+
 PHONE = "85988887777"
-
-
-@pytest.fixture(autouse=True)
-def _restored() -> object:
-    """Leave logging as it was."""
-    handlers, level = logging.root.handlers[:], logging.root.level
-    yield
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(level)
-    structlog.reset_defaults()
 
 
 def written(capsys: pytest.CaptureFixture[str]) -> str:
