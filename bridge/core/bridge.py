@@ -85,6 +85,8 @@ class Bridge:
         self._deafness: tuple[datetime, GapCause] | None = None  # since when, and why
         self._link_is_up = False
         self._has_caught_up = False
+        self._is_behind = False
+        self._was_deaf = False  # before the link came up
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Work until `stopping` is set; then finish what is in flight and return.
@@ -101,10 +103,10 @@ class Bridge:
         finally:
             await self._journal.close()
 
-    async def on_up(self, notice: LinkUp, at: datetime) -> None:
-        """Tactium can be heard, and written to."""
+    async def on_up(self, notice: LinkUp, at: datetime, *, is_behind: bool = False) -> None:
+        """Tactium can be heard, and written to; nothing is asked while it `is_behind`."""
         self._calls.reconnected()
-        self._link_is_up = self._has_caught_up = True
+        self._link_is_up, self._has_caught_up = True, not is_behind
         self._last_read_at = at
         self._journal.heard(at)
         found: list[Occurrence] = [notice]
@@ -114,9 +116,9 @@ class Bridge:
             found.append(Gap(timestamp(since), timestamp(at), cause))
             self._deafness = None
         await self._journal.append(found, at)
-        self._runner.link_up()
-        if was_deaf:
-            self._resyncing = self._tasks.spawn(self._ask_what_changed())
+        self._is_behind, self._was_deaf = is_behind, was_deaf
+        if not is_behind:
+            self._begin_to_ask()
 
     async def on_down(
         self, notice: LinkDown, at: datetime, *, silent_since: datetime | None
@@ -127,6 +129,7 @@ class Bridge:
         what was last heard: `silent_since`, where it was given up for its silence,
         else the last sign of life.
         """
+        self._is_behind = False
         self._end_resync()
         self._runner.link_down()
         self._link_is_up = False
@@ -183,12 +186,21 @@ class Bridge:
         """Note the sign of life: a gap would begin at this moment, and not before."""
         self._has_caught_up = True
         self._journal.heard(through)
+        if self._is_behind:
+            self._is_behind = False
+            self._begin_to_ask()
 
     def maybe_known_agent(self) -> str | None:
         """Return the login of whom Tactium last said something that we understood."""
         if self._latest is None:
             return None
         return (self._latest.raw or "")[1:].partition(">")[0] or None
+
+    def _begin_to_ask(self) -> None:
+        """Let commands out, and ask what happened where that could not be heard."""
+        self._runner.link_up()
+        if self._was_deaf:
+            self._resyncing = self._tasks.spawn(self._ask_what_changed())
 
     async def _run(self, stopping: asyncio.Event) -> None:
         if self._journal.heard_at is not None:

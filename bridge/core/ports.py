@@ -64,8 +64,12 @@ class Observer(Protocol):
 class Ear(Protocol):
     """Who is told what a link hears. `at` is the moment of reading."""
 
-    async def on_up(self, notice: LinkUp, at: datetime) -> None:
-        """Tactium can be heard, and written to."""
+    async def on_up(self, notice: LinkUp, at: datetime, *, is_behind: bool = False) -> None:
+        """Tactium can be heard, and written to.
+
+        `is_behind`: what it said before comes first, until it `on_caught_up`. An answer
+        in it answers nothing that is asked from now on.
+        """
 
     async def on_down(
         self, notice: LinkDown, at: datetime, *, silent_since: datetime | None
@@ -98,6 +102,10 @@ class Ear(Protocol):
 
 class Link(Protocol):
     """The connection to Tactium."""
+
+    @property
+    def keeps_answers(self) -> bool:
+        """Whether what was asked over a connection that is lost may be answered on the next."""
 
     async def run(self, ear: Ear) -> None:
         """Connect, listen and connect again, until cancelled."""

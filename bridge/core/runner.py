@@ -98,8 +98,11 @@ class Runner:
     def link_down(self) -> None:
         """Hold what is not written; what is written and not answered has lost its answer."""
         self._link_is_up.clear()
-        self._correlator.reset()
+        if not self._link.keeps_answers:
+            self._correlator.reset()
         for agent in list(self._awaited):
+            if self._link.keeps_answers:  # it may come yet, and must answer nothing else then
+                self._correlator.give_up(agent)
             self._settle(agent, None)
 
     def stop(self) -> None:
@@ -221,10 +224,10 @@ class Runner:
         seconds = self._settings.timeout_seconds
         if isinstance(command, MakeCall):
             seconds = self._settings.make_call_window_seconds
-        is_answered, result = await self._exchange(agent, errand.frame, seconds)
-        if is_answered:
+        is_answered, is_back, result = await self._exchange(agent, errand.frame, seconds)
+        if is_answered and not is_back:
             return result
-        if await self._link.take_back(errand.frame):
+        if is_back:
             self._correlator.reset(agent)
             self._take_back(errand)
             return unavailable(f"Tactium did not take it within {seconds:g} s; it was taken back")
@@ -250,14 +253,13 @@ class Runner:
         frames = self._frames
         self._correlator.fence(agent)
         seconds = self._settings.timeout_seconds
-        is_answered, result = await self._exchange(agent, frame, seconds)
+        is_answered, _, result = await self._exchange(agent, frame, seconds)
         if is_answered and result is None:
             raise LinkDown("the link was lost before the fence was answered")
         if is_answered:
             if two_statuses:  # which of them this is nobody can tell: let the other come too
                 await asyncio.sleep(STRAY_SECONDS)
             return result
-        await self._link.take_back(frame)
         self._correlator.give_up(agent)
         if self._calls.is_heard_of(agent) or self._frames == frames:
             log.warning("fence_unanswered", agent=agent, todo="the link is made anew")
@@ -267,17 +269,18 @@ class Runner:
 
     async def _exchange(
         self, agent: str, frame: bytes, seconds: float
-    ) -> tuple[bool, Result | None]:
-        """Write a frame and wait for what answers it; return whether anything did.
+    ) -> tuple[bool, bool, Result | None]:
+        """Write a frame and wait for what answers it, and take it back where nothing does.
 
-        The answer is None where the link was lost. Raises `LinkDown` where nothing
-        was written.
+        Returns whether anything did, whether it was taken back, and the answer, which
+        is None where the link was lost. Raises `LinkDown` where nothing was written.
         """
         answer: asyncio.Future[Result | None] = asyncio.get_running_loop().create_future()
         self._awaited[agent] = answer
         try:
             await self._link.send(frame)
             await asyncio.wait((answer,), timeout=seconds)
+            is_back = not answer.done() and await self._link.take_back(frame)
         except Exception as error:  # whatever it was, nothing is awaited any more: it is raised on
             if isinstance(error, LinkDown):  # found out before the link itself has said so
                 self._link_is_up.clear()
@@ -286,10 +289,11 @@ class Runner:
         finally:
             del self._awaited[agent]
         if not answer.done():
-            return False, None
+            return False, is_back, None
         if answer.result() is not None:
             self._link.settle(frame)
-        return True, answer.result()
+            return True, False, answer.result()
+        return True, is_back, None
 
     def _settle(self, agent: str, result: Result | None) -> None:
         answer = self._awaited.get(agent)

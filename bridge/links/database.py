@@ -9,7 +9,7 @@ again, and may show a lower one later than a higher one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from itertools import count
 from typing import Any
@@ -35,6 +35,8 @@ _NOT_DELETED = "each row needs a number of its own; see what else uses the table
 
 ROWS = 500
 """Rows that are read, journaled and deleted together."""
+
+PORTION_BYTES = 1024 * 1024
 
 FROM_THE_START = 20
 """After how many of them it is looked for lower numbers too, which may be shown late.
@@ -96,6 +98,11 @@ class DatabaseLink:
     def __repr__(self) -> str:
         return f"<DatabaseLink: {self._presence}, {len(self._written)} rows unanswered>"
 
+    @property
+    def keeps_answers(self) -> bool:
+        """Whether an answer may come over the next connection: it waits in the table."""
+        return True
+
     def spell(self, command: WireCommand) -> bytes:
         """Return the frame of a command. Raises `InvalidCommand`."""
         return self._speller.spell(command)
@@ -147,7 +154,7 @@ class DatabaseLink:
                 async with self._presence.until_lost(ear):
                     await self._clear_up()
                     self._broken = None
-                    await self._presence.come_up(ear, "both tables can be read")
+                    await self._presence.come_up(ear, "both tables can be read", is_behind=True)
                     await self._read(ear)
 
         await self._presence.keep(hold)
@@ -186,6 +193,7 @@ class DatabaseLink:
     async def _read(self, ear: Ear) -> None:
         """Hand over all that is there, and whatever comes; ends only by raising."""
         seconds = self._settings.poll_interval_seconds
+        began_at, newest = self._clock(), await self._tables.newest()
         after: Any = None
         for number in count():
             self._wake.clear()
@@ -198,11 +206,15 @@ class DatabaseLink:
             is_all = after is None and len(rows) < ROWS
             after = rows[-1].id if len(rows) == ROWS else None
             if rows:
-                await self._hand_over(rows, ear)
+                for portion in _portions(rows):
+                    await self._hand_over(portion, ear)
                 seconds = self._settings.poll_interval_seconds
             if is_all:
                 self._forget_but(rows)
             if after is not None:
+                if newest is not None and after >= newest:  # all that was there at the beginning
+                    newest = None
+                    ear.on_caught_up(began_at)
                 continue
             ear.on_caught_up(self._presence.heard_at)
             try:
@@ -216,18 +228,21 @@ class DatabaseLink:
     async def _hand_over(self, rows: Sequence[Row], ear: Ear) -> None:
         """Have those rows journaled that are not yet, then delete all of them."""
         digests = {str(row.id): _digest(row) for row in rows}
-        fresh = [row for row in rows if self._known.get(str(row.id)) != digests[str(row.id)]]
-        pieces = [self._piece(row) for row in fresh]
+        pieces = [self._piece(row) for row in rows]
+        said = [
+            told(piece)
+            for row, piece in zip(rows, pieces, strict=True)
+            if self._known.get(str(row.id)) != digests[str(row.id)]
+        ]
         known = self._known | digests
-        if fresh:
-            said = [told(piece) for piece in pieces]
+        if said:
             try:
                 await ear.on_heard(said, self._presence.heard_at, rows=known)
             except JournalError as error:
                 raise LinkDown(f"the journal takes nothing: {error}; the rows wait") from None
         self._known = known
         ids = [row.id for row in rows]
-        odd = [row.id for row, piece in zip(fresh, pieces, strict=True) if not _is_frame(piece)]
+        odd = [row.id for row, piece in zip(rows, pieces, strict=True) if not _is_frame(piece)]
         left = await self._tables.delete(ids, odd)
         for row in rows:
             del self._known[str(row.id)]
@@ -245,7 +260,9 @@ class DatabaseLink:
 
     def _piece(self, row: Row) -> Frame | Malformed:
         """Return the one frame that a row is; its `$` may be missing."""
-        raw = row.text.encode() if isinstance(row.text, str) else row.text or b""
+        raw, most = _raw(row), self._settings.max_frame_bytes
+        if len(raw) > most:
+            return Malformed(f"the row is over {most} bytes: these are its first", raw[:most])
         whole = raw.strip()
         whole += b"$" if whole.endswith(b">") else b""
         decoder = Decoder(self._settings.max_frame_bytes)
@@ -255,7 +272,7 @@ class DatabaseLink:
         return Malformed("the row is not one frame", raw)
 
     def _text(self, frame: bytes) -> str:
-        return frame.decode(self._settings.encoding)
+        return frame.decode(self._settings.encoding, "replace")
 
 
 def _is_frame(piece: Frame | Malformed) -> bool:
@@ -264,5 +281,28 @@ def _is_frame(piece: Frame | Malformed) -> bool:
 
 def _digest(row: Row) -> str:
     """Return what tells a row from another that gets its number later."""
-    text = row.text.encode() if isinstance(row.text, str) else row.text or b""
-    return sha256(text).hexdigest()[:16]
+    return sha256(_raw(row)).hexdigest()[:16]
+
+
+def _raw(row: Row) -> bytes:
+    """Return the bytes of a row's text, whatever the column holds."""
+    match row.text:
+        case None:
+            return b""
+        case bytes():
+            return row.text
+    return str(row.text).encode("utf-8", "surrogatepass")
+
+
+def _portions(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """Cut rows into portions that are journaled at once: few, where they are large."""
+    portion: list[Row] = []
+    size = 0
+    for row in rows:
+        size += len(_raw(row))
+        if portion and size > PORTION_BYTES:
+            yield portion
+            portion, size = [], len(_raw(row))
+        portion.append(row)
+    if portion:
+        yield portion

@@ -38,11 +38,13 @@ def open_engine(url: str) -> AsyncEngine:
     try:
         given = make_url(url)
         driver, module, extra = DRIVERS[given.drivername]
-    except (ArgumentError, KeyError):
+    except (ArgumentError, KeyError, ValueError):
         kinds = ", ".join(f"{kind}://" for kind in DRIVERS)
         raise SettingsError(
             f"BRIDGE_LINK__DATABASE_URL: this is no URL of a database; there are {kinds}"
         ) from None
+    if url.count("@") > 1:
+        raise SettingsError("BRIDGE_LINK__DATABASE_URL: write an @ in the password as %40")
     if find_spec(module) is None:
         raise SettingsError(
             f"BRIDGE_LINK__DATABASE_URL: {given.drivername} needs a driver; "
@@ -53,7 +55,13 @@ def open_engine(url: str) -> AsyncEngine:
         chosen = chosen.update_query_dict({"driver": ODBC_DRIVER})
     # MySQL's default would lock the gaps between rows, and with them whoever writes there.
     level = {"isolation_level": "READ COMMITTED"} if extra == "mysql" else {}
-    return create_async_engine(chosen, poolclass=NullPool, hide_parameters=True, **level)
+    try:
+        return create_async_engine(chosen, poolclass=NullPool, hide_parameters=True, **level)
+    except (ImportError, SQLAlchemyError, TypeError, ValueError) as error:
+        raise SettingsError(
+            f"BRIDGE_LINK__DATABASE_URL: {given.drivername}: {type(error).__name__}: "
+            "see its driver, and what stands behind the ? of the URL"
+        ) from None
 
 
 @contextmanager

@@ -29,24 +29,41 @@ _QUESTIONS = {
 """Takes a lock that lasts as long as the connection: 1 where nobody else has it."""
 
 
-class Guard:
-    """A lock named after the tables, held for as long as a connection lasts."""
+_NO_WAIT = ("SET SESSION wait_timeout = 60",)
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+_SHORT_LIVED = {
+    "postgresql": (
+        "SET tcp_keepalives_idle = 20",
+        "SET tcp_keepalives_interval = 5",
+        "SET tcp_keepalives_count = 3",
+    ),
+    "mysql": _NO_WAIT,
+    "mariadb": _NO_WAIT,
+}
+"""Lets the server give up a connection, and the lock, whose other end is gone without a word."""
+
+
+class Guard:
+    """A lock named after the table, held for as long as a connection lasts."""
+
+    def __init__(self) -> None:
         self._file: int | None = None
 
     def __repr__(self) -> str:
-        return f"<Guard: {self._name}>"
+        return f"<Guard: {self._file or 'the connection'}>"
 
-    async def enter(self, connection: AsyncConnection) -> bool | None:
-        """Return whether nobody else reads; None where that cannot be told."""
+    async def enter(self, connection: AsyncConnection, table: str) -> bool | None:
+        """Return whether nobody else reads this table; None where that cannot be told."""
         path = connection.engine.url.database
         if connection.dialect.name == "sqlite":
-            return self._lock_file(path) if path else None
-        number = int.from_bytes(sha256(self._name.encode()).digest()[:8], "big") % _LARGEST
+            return self._lock_beside(path) if path else None
+        digest = sha256(table.casefold().encode())
+        number = int.from_bytes(digest.digest()[:8], "big") % _LARGEST
+        name = f"tactium-bridge.{digest.hexdigest()[:40]}"
+        for statement in _SHORT_LIVED.get(connection.dialect.name, ()):
+            await connection.execute(text(statement))
         question = _QUESTIONS[connection.dialect.name]
-        value = {"number": number} if ":number" in question else {"name": self._name}
+        value = {"number": number} if ":number" in question else {"name": name}
         try:
             return bool(await connection.scalar(text(question), value))
         except SQLAlchemyError:  # of Oracle, whose DBMS_LOCK not everybody may use
@@ -60,10 +77,12 @@ class Guard:
             os.close(self._file)
         self._file = None
 
-    def _lock_file(self, path: str) -> bool:
+    def _lock_beside(self, path: str) -> bool:
         """Lock a file beside that of SQLite, which knows no such lock."""
         self.leave()
-        self._file = os.open(f"{path}.{self._name}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._file = os.open(
+            f"{os.path.realpath(path)}.tactium-bridge", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -62,13 +62,14 @@ class Presence:
                 waits = delays()
             await asyncio.sleep(next(waits))
 
-    async def come_up(self, ear: Ear, reason: str) -> None:
-        """Say that Tactium can be heard, and written to."""
+    async def come_up(self, ear: Ear, reason: str, *, is_behind: bool = False) -> None:
+        """Say that Tactium can be heard, and written to; `is_behind` as the ear has it."""
         self.is_up = True
         self._up_at = time.monotonic()
         log.info("link_up", peer=self.peer, reason=reason)
         self._observer.changed("link", ok=True, reason=reason)
-        await ear.on_up(LinkUp(self._transport, self.peer, reason), self._clock())
+        notice = LinkUp(self._transport, self.peer, reason)
+        await ear.on_up(notice, self._clock(), is_behind=is_behind)
 
     @asynccontextmanager
     async def until_lost(self, ear: Ear) -> AsyncIterator[None]:

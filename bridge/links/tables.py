@@ -24,16 +24,17 @@ from sqlalchemy import (
     TableClause,
     column,
     delete,
-    false,
     func,
     insert,
     inspect,
     or_,
     select,
     table,
+    text,
 )
 from sqlalchemy.exc import NoSuchTableError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.types import TypeEngine
 
 from bridge.backoff import delays
 from bridge.errors import LinkDown, LinkError, LinkRefused
@@ -95,7 +96,7 @@ class Tables:
         self._aside_name = aside
         self._gives_numbers = gives_numbers
         self._connect_seconds = connect_seconds
-        self._guard = Guard(f"tactium-bridge.{inbound.table.casefold()}")
+        self._guard = Guard()
         self._is_writing = asyncio.Lock()
         self._reading: AsyncConnection | None = None
         self._writing: AsyncConnection | None = None
@@ -138,7 +139,17 @@ class Tables:
         None where that cannot be told. Raises `LinkError`.
         """
         async with self._transaction(self._reading) as connection:
-            return await self._guard.enter(connection)
+            return await self._guard.enter(connection, self._inbound.full_name)
+
+    async def newest(self) -> Any:
+        """Return the highest number of a row that is there, None where none is."""
+        question = select(func.max(self._inbound.id))
+
+        async def ask() -> Any:
+            async with self._transaction(self._reading) as connection:
+                return await connection.scalar(question)
+
+        return await _insist(ask)
 
     async def read(self, most: int, *, after: Any = None) -> list[Row]:
         """Return the rows with the lowest numbers, or the lowest behind one, in their order.
@@ -196,7 +207,7 @@ class Tables:
         outbound = self._outbound
         async with self._transaction(self._writing) as connection:
             rows = await connection.execute(outbound.all().order_by(outbound.id.desc()))
-            latest = next((row.id for row in rows if row.text == text), None)
+            latest = next((row.id for row in rows if str(row.text).rstrip() == text), None)
             if latest is None:
                 return False
             gone = await connection.execute(delete(outbound.table).where(outbound.id == latest))
@@ -230,12 +241,15 @@ class Tables:
             self._aside = await reading.run_sync(_found, names, self._schema)
         for each in filter(None, (self._inbound, self._outbound, self._aside)):
             await reading.execute(each.all().limit(1))
+        nothing = text("1 = 0")
+        is_mysql = reading.dialect.name in ("mysql", "mariadb")  # asks for numbers even of no row
         for each in (self._inbound, self._outbound):
-            await reading.execute(delete(each.table).where(false()))
+            await reading.execute(delete(each.table).where(nothing))
         for each in filter(None, (self._outbound, self._aside)):
-            columns = [each.id, each.text]
-            nothing = insert(each.table).from_select(columns, each.all().where(false()))
-            await reading.execute(nothing)
+            is_numbered = each is self._aside or self._gives_numbers or is_mysql
+            columns = [each.id, each.text] if is_numbered else [each.text]
+            rows = select(*columns).where(nothing)
+            await reading.execute(insert(each.table).from_select(columns, rows))
         await reading.rollback()
 
     async def _rows(self, statement: Select[Any]) -> list[Row]:
@@ -269,6 +283,7 @@ class _Found:
     table: TableClause
     id: ColumnClause[Any]
     text: ColumnClause[Any]
+    full_name: str
 
     def all(self) -> Select[Any]:
         """Return the question for all rows."""
@@ -290,12 +305,15 @@ def _found(connection: Connection, names: Names, schema: str | None) -> _Found:
     there = inspect(connection)
     known = [*there.get_table_names(schema), *there.get_view_names(schema)]
     spelt = _as_spelt(names.table, known)
-    columns: list[str] = []
+    columns: dict[str, TypeEngine[Any]] = {}
     with suppress(NoSuchTableError):
-        columns = [each["name"] for each in there.get_columns(spelt, schema)]
-    id_: ColumnClause[Any] = column(_as_spelt(names.id, columns))
-    text: ColumnClause[Any] = column(_as_spelt(names.text, columns))
-    return _Found(table(spelt, id_, text, schema=schema), id_, text)
+        columns = {each["name"]: each["type"] for each in there.get_columns(spelt, schema)}
+    id_, text_ = (
+        column(name, columns.get(name))
+        for name in (_as_spelt(names.id, columns), _as_spelt(names.text, columns))
+    )
+    owner = schema or there.default_schema_name or ""
+    return _Found(table(spelt, id_, text_, schema=schema), id_, text_, f"{owner}.{spelt}")
 
 
 def _as_spelt(name: str, known: Iterable[str]) -> str:

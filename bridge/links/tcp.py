@@ -58,6 +58,11 @@ class TcpLink:
     def __repr__(self) -> str:
         return f"<TcpLink: {self._presence.peer}, {'up' if self._writer else 'down'}>"
 
+    @property
+    def keeps_answers(self) -> bool:
+        """Whether an answer may come over the next connection: each begins anew."""
+        return False
+
     def spell(self, command: WireCommand) -> bytes:
         """Return the frame of a command. Raises `InvalidCommand`."""
         return self._speller.spell(command)

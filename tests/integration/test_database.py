@@ -434,3 +434,48 @@ async def test_what_check_says(open_site: OpenSite) -> None:
         lines = await checked(site.settings)
         assert not lines["tactium"].todo
         assert "both tables" in lines["tactium"].found
+
+
+async def test_what_waited_answers_nothing_that_is_asked_now(
+    open_site: OpenSite, tables: Tables
+) -> None:
+    """An old end of a call is not the answer to a new command."""
+    rows: list[tuple[int, str | None]] = [(number, "<ana><G><x>$") for number in range(1, 2_000)]
+    await tables.put(*rows, (2_000, "<ana><EndCall>$"))
+    async with open_site(commands=QUICK) as site:
+        await site.tactium.refuse()
+        async with site.bridge():
+            reply = await site.ask({"command": "hang_up", "agent": "ana"})
+        assert reply["outcome"] == "unavailable"
+    assert await tables.rows("T_TTI") == []
+
+
+async def test_an_answer_that_comes_over_the_next_connection(
+    open_site: OpenSite, tables: Tables
+) -> None:
+    """It waited in the table, and answers nothing but what it was for."""
+    async with open_site(commands={"timeout": 5.0}) as site, bridging(site):
+        await site.tactium.refuse()
+        await site.send({"command": "pause", "agent": "ana", "code": "1"})
+        await until(lambda: _is_there(tables, "<ana><P><ON><1>$"))
+        await tables.run('DELETE FROM "T_TTI"')  # Tactium has taken it
+        await tables.run('ALTER TABLE "T_TTO" RENAME TO "AWAY"')
+        assert (await site.next_reply())[1]["outcome"] == "uncertain"
+        await tables.run("INSERT INTO \"AWAY\" VALUES (5, '<ana><OK>$')")
+        await site.send({"command": "pause", "agent": "ana", "code": "2"})
+        await tables.run('ALTER TABLE "AWAY" RENAME TO "T_TTO"')
+        await until(lambda: _is_there(tables, "<ana><S>$"))  # the fence comes first
+        await site.tactium.accept()
+        _, reply = await site.next_reply()
+        assert reply["outcome"] == "ok"
+        assert b"<ana><P><ON><2>$" in site.tactium.received
+
+
+async def test_a_huge_row_is_told_in_part(open_site: OpenSite, tables: Tables) -> None:
+    """A message that no broker takes would hold up all behind it."""
+    await tables.put((1, "<ana><" + "x" * 2_000 + ">$"), (2, "<ana><S><1>$"))
+    async with open_site(link={"max_frame_bytes": 1024}) as site, bridging(site):
+        malformed = await site.next_data("main.frame.malformed")
+        assert "over 1024 bytes" in malformed["reason"]
+        assert len(malformed["text"]) == 1024
+        await site.next_data("ana.agent.status")

@@ -39,6 +39,8 @@ class ScriptedLink:
         self.distrusted: list[str] = []
         self._speller = Speller("cp1252", ZoneInfo("America/Fortaleza"))
 
+    keeps_answers = False
+
     async def run(self, ear: Ear) -> None:
         """Say nothing: the test does."""
 
