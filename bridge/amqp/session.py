@@ -103,6 +103,10 @@ async def open_connection(
         if isinstance(error, Exception):
             raise translated(error) from error
         raise
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():  # Python 3.11 loses what comes as it connects
+        await close_connection(connection)
+        raise asyncio.CancelledError
     return connection
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -62,3 +63,19 @@ async def test_it_is_closed_when_whoever_waits_gives_up(
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert [connection.is_closed for connection in made] == [True]
+
+
+async def test_a_cancellation_as_it_connects_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a bridge that is stopped in that moment would never end."""
+
+    async def connect(_self: Connection, timeout: float) -> None:  # noqa: ASYNC109 - as it has it
+        del timeout
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+
+    monkeypatch.setattr(Connection, "connect", connect)
+    opening = asyncio.create_task(session.open_connection(URL("amqp://127.0.0.1:1/"), "test"))
+    await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
