@@ -275,7 +275,8 @@ async def test_a_disk_that_takes_nothing_stops_nothing(
             journal._files.store._database.execute(heal)
             assert codes(await read_all(journal, 500)) == list(range(500))
     assert told(logs) == ["journal_unwritable", "journal_writable"]
-    assert reason in logs[0]["reason"]
+    (said,) = [line for line in logs if line["event"] == "journal_unwritable"]
+    assert reason in said["reason"]
 
 
 async def test_a_disk_with_little_room_is_left_to_what_is_settled(
