@@ -98,8 +98,7 @@ class Runner:
     def link_down(self) -> None:
         """Hold what is not written; what is written and not answered has lost its answer."""
         self._link_is_up.clear()
-        if not self._link.keeps_answers:
-            self._correlator.reset()
+        self._correlator.reset_but(self._awaited.keys() if self._link.keeps_answers else set())
         for agent in list(self._awaited):
             if self._link.keeps_answers:  # it may come yet, and must answer nothing else then
                 self._correlator.give_up(agent)
