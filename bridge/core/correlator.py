@@ -154,16 +154,13 @@ class Correlator:
         self._step(agent, Step.GIVE_UP)
 
     def reset_but(self, agents: AbstractSet[str]) -> None:
-        """Owe nothing and await nothing any more, but for these agents."""
+        """Owe nothing and await nothing any more, as the link is lost, but for these agents."""
         for agent in self._agents.keys() - agents:
             del self._agents[agent]
 
-    def reset(self, agent: str | None = None) -> None:
-        """Owe nothing and await nothing any more: for one agent, or for all as the link is lost."""
-        if agent is None:
-            self._agents.clear()
-        else:
-            self._agents.pop(agent, None)
+    def reset(self, agent: str) -> None:
+        """Owe nothing and await nothing any more for one agent."""
+        self._agents.pop(agent, None)
 
     def hear(self, heard: Heard, wanted_by: str | None = None) -> Answer | Late | None:
         """Return what a frame means for the agent's command, None where it is no more than news.
