@@ -9,15 +9,17 @@ import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from socket import gethostname
 from types import FrameType
 from typing import Any
 
 import structlog
 from ulid_transform import ulid_now
 
-from bridge.amqp import consumer, publisher
+from bridge.amqp import leadership, publisher
 from bridge.amqp.connection import Health
 from bridge.amqp.consumer import Consumer
+from bridge.amqp.leadership import AmqpLeadership
 from bridge.amqp.outbox import Outbox
 from bridge.amqp.publisher import Publisher
 from bridge.amqp.topology import Topology
@@ -28,10 +30,13 @@ from bridge.core.policy import Policy, ReplyQueues
 from bridge.core.ports import Link, Observer, RowLog
 from bridge.core.resync import Resync
 from bridge.core.runner import Runner
+from bridge.core.shared_log import SharedLog
+from bridge.core.term import Deafness, Term
 from bridge.errors import SettingsError
 from bridge.journal.commands import Memory
 from bridge.journal.durable import DurableJournal
 from bridge.journal.files import Files
+from bridge.links.presence import MaySpeak
 from bridge.links.tcp import TcpLink
 from bridge.messages.envelope import Envelope
 from bridge.observe.http import Face
@@ -45,6 +50,9 @@ log = structlog.get_logger(__name__)
 _BUG = "report this as a bug; events flow on"
 FACE_SECONDS = 1.0
 """For the HTTP face to close."""
+
+INSTANCE_CHARACTERS = 6
+"""Of chance, behind the host's name: each run of a bridge is another instance."""
 
 LEFT_BEHIND = {"socket": 20_000, "database": 2_000}
 """After how many objects the collector runs: each statement of SQLAlchemy leaves some to it."""
@@ -135,44 +143,72 @@ def compose(settings: Settings) -> Program:
         clock=now,
     )
     journal = DurableJournal(settings.journal, files, now, watch)
-    link = _open_link(settings.link, watch, journal)
     topology = Topology(settings.amqp, commands.ttl_seconds)
-    dispatcher = Dispatcher(
-        runner=Runner(link=link, command_log=journal, settings=commands, clock=now, calls=calls),
-        command_log=journal,
-        policy=Policy(commands.policy),
-        reply_queues=ReplyQueues(commands.reply_to_pattern, topology.own_queues),
-        settings=commands,
-        mask=settings.log.mask,
-        clock=now,
-        calls=calls,
-    )
-    health = Health(watch, publisher.CONNECTION, consumer.CONNECTION)
+    health = Health(watch, publisher.CONNECTION, leadership.CONNECTION)
     outbox = Outbox(topology.dead, watch)
+    inbox = Consumer(
+        topology, outbox, prefetch=commands.prefetch, on_new_queue=journal.met_new_queue
+    )
+    leading = AmqpLeadership(
+        settings.amqp,
+        topology,
+        inbox,
+        outbox,
+        health,
+        watch,
+        envelope=envelope_of(""),
+        instance=f"{gethostname()}-{ulid_now()[-INSTANCE_CHARACTERS:]}",
+        clock=now,
+    )
+    link = _open_link(settings.link, watch, journal, lambda: leading.may_speak)
+    log_of_commands = SharedLog(journal, leading)
+
+    def new_term(deafness: Deafness | None) -> Term:
+        dispatcher = Dispatcher(
+            runner=Runner(
+                link=link,
+                command_log=log_of_commands,
+                fence=leading,
+                settings=commands,
+                clock=now,
+                calls=calls,
+            ),
+            command_log=log_of_commands,
+            policy=Policy(commands.policy),
+            reply_queues=ReplyQueues(commands.reply_to_pattern, topology.own_queues),
+            settings=commands,
+            mask=settings.log.mask,
+            clock=now,
+            calls=calls,
+        )
+        return Term(
+            link=link,
+            journal=journal,
+            calls=calls,
+            dispatcher=dispatcher,
+            resync=Resync(calls, dispatcher.ask, settings.agents, now),
+            clock=now,
+            deafness=deafness,
+        )
+
     bridge = Bridge(
-        link=link,
         journal=journal,
-        publisher=Publisher(settings.amqp, topology, outbox, health, watch),
-        inbox=Consumer(
-            settings.amqp,
-            topology,
-            outbox,
-            health,
-            prefetch=commands.prefetch,
-            on_new_queue=journal.met_new_queue,
-        ),
+        publisher=Publisher(settings.amqp, topology, outbox, health, watch, leading),
+        leadership=leading,
         calls=calls,
-        dispatcher=dispatcher,
-        resync=Resync(calls, dispatcher.ask, settings.agents, now),
+        new_term=new_term,
+        observer=watch,
         clock=now,
     )
     return Program(bridge, watch, Face(settings.http, watch, journal, now), Systemd())
 
 
-def _open_link(settings: LinkSettings, observer: Observer, row_log: RowLog) -> Link:
+def _open_link(
+    settings: LinkSettings, observer: Observer, row_log: RowLog, may_speak: MaySpeak
+) -> Link:
     """Return the way to Tactium. Raises `SettingsError` where something is missing for it."""
     if settings.transport == "socket":
-        return TcpLink(settings, now, observer)
+        return TcpLink(settings, now, observer, may_speak)
     try:
         from bridge.links.database import DatabaseLink  # noqa: PLC0415 - it needs an extra
     except ImportError as error:
@@ -180,7 +216,7 @@ def _open_link(settings: LinkSettings, observer: Observer, row_log: RowLog) -> L
             f"BRIDGE_LINK__TRANSPORT: database needs {error.name}; install the extra of "
             "your database, such as pip install 'tactium-bridge[postgresql]'"
         ) from None
-    return DatabaseLink(settings, now, observer, row_log)
+    return DatabaseLink(settings, now, observer, row_log, may_speak)
 
 
 async def run(settings: Settings) -> None:

@@ -6,9 +6,10 @@ What was being done when a connection was lost is done again on the next one.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from itertools import cycle
 
 import structlog
-from yarl import URL
 
 from bridge.amqp.session import Use, use_connection
 from bridge.backoff import delays
@@ -56,12 +57,23 @@ _ADVICE: dict[type[BrokerError], str] = {
 }
 
 
-async def keep_connected(name: str, settings: AmqpSettings, health: Health, use: Use) -> None:
+async def _tell_nobody(error: BrokerError) -> None:
+    """Let nobody else know."""
+
+
+async def keep_connected(
+    name: str,
+    settings: AmqpSettings,
+    health: Health,
+    use: Use,
+    on_down: Callable[[BrokerError], Awaitable[None]] = _tell_nobody,
+) -> None:
     """Connect and `use` the connection, again after each loss, until cancelled.
 
-    `name` is the connection's, here and in RabbitMQ's own lists.
+    `name` is the connection's, here and in RabbitMQ's own lists. Of several nodes each
+    is tried in turn. `on_down` hears of each loss, and of each try that failed.
     """
-    url = URL(settings.url.get_secret_value()).update_query(heartbeat=settings.heartbeat_seconds)
+    nodes = cycle(url.update_query(heartbeat=settings.heartbeat_seconds) for url in settings.nodes)
     timeout_seconds = settings.connect_timeout_seconds
     waits = delays()
 
@@ -70,9 +82,10 @@ async def keep_connected(name: str, settings: AmqpSettings, health: Health, use:
         waits = delays()
         health.works(name)
 
-    while True:
+    for url in nodes:
         try:
             await use_connection(url, name, use, on_ready, timeout_seconds=timeout_seconds)
         except BrokerError as error:
             health.fails(name, error)
+            await on_down(error)
         await asyncio.sleep(next(waits))

@@ -15,7 +15,6 @@ from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel, ConsumerCallback, DeliveredMessage
 from pamqp.commands import Basic
 
-from bridge.amqp.connection import Health, keep_connected
 from bridge.amqp.outbox import Outbox
 from bridge.amqp.properties import read_leniently, trace_of
 from bridge.amqp.session import FOREIGN
@@ -24,11 +23,9 @@ from bridge.backoff import delays
 from bridge.core.ports import Delivery
 from bridge.errors import BrokerDown, NeverConfirmed, Unconfirmed
 from bridge.messages.replies import SealedReply
-from bridge.settings import AmqpSettings
 
 log = structlog.get_logger(__name__)
 
-CONNECTION = "commands"
 STOP_TIMEOUT_SECONDS = 1.0
 
 MOST_HELD_BYTES = 128 * 1024
@@ -104,7 +101,7 @@ class Send(Protocol):
 
 
 class Consumer:
-    """Owns the consuming connection; answers go out through the `outbox`.
+    """Takes commands over whichever connection; answers go out through the `outbox`.
 
     `on_new_queue` is called before the queue of commands is declared that was not
     there: nothing in it was ever delivered to anybody.
@@ -112,16 +109,12 @@ class Consumer:
 
     def __init__(
         self,
-        settings: AmqpSettings,
         topology: Topology,
         outbox: Outbox,
-        health: Health,
         *,
         prefetch: int,
         on_new_queue: Callable[[], Awaitable[None]],
     ) -> None:
-        self._settings = settings
-        self._health = health
         self._topology = topology
         self._outbox = outbox
         self._prefetch = prefetch
@@ -130,14 +123,6 @@ class Consumer:
         self._tags: list[str] = []
         self._stopping = False
         read_leniently()
-
-    async def run(self, accept: Accept) -> None:
-        """Consume, over as many connections as it takes, until cancelled."""
-
-        async def use(connection: AbstractConnection, on_ready: Callable[[], None]) -> None:
-            await self._consume(accept, connection, on_ready)
-
-        await keep_connected(CONNECTION, self._settings, self._health, use)
 
     async def stop(self) -> None:
         """Take no more. What was delivered can still be concluded."""
@@ -149,10 +134,10 @@ class Consumer:
                 for tag in self._tags:
                     await self._channel.basic_cancel(tag)
 
-    async def _consume(
-        self, accept: Accept, connection: AbstractConnection, on_ready: Callable[[], None]
+    async def consume(
+        self, connection: AbstractConnection, accept: Accept, on_ready: Callable[[], None]
     ) -> None:
-        """Declare and consume, for as long as the connection lasts."""
+        """Declare and consume, for as long as the connection lasts; it ends only by raising."""
         opened = await connection.channel(publisher_confirms=False)
         await opened.set_qos(prefetch_count=self._prefetch + MOST_WAITING)
         if not await self._topology.has_commands(connection):

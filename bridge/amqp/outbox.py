@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 import structlog
 from aiormq.abc import AbstractChannel, DeliveredMessage
@@ -29,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 REPLY_TYPE = "tactium.reply"
 MOST_REASON_CHARACTERS = 1024
-PERSISTENT = 2
+TRANSIENT, PERSISTENT = 1, 2
 LONGEST_ALARM_SECONDS = 600.0
 """How long the broker may hold back what is published. A reply that waits so long is on its
 way already and is not sent a second time; a broker that hangs ends the connection sooner."""
@@ -128,6 +129,36 @@ class Outbox:
                 await self._send(self._dead_exchange, key, message.body, buried)
         except DeliveryError as error:
             raise Unconfirmed(str(error)) from error
+
+    async def tell(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        *,
+        kind: str,
+        message_id: str | None = None,
+        headers: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
+    ) -> None:
+        """Send what is of use only now, of this `kind`, and have it confirmed.
+
+        Raises `BrokerDown` where there is no connection, or it is lost.
+        """
+        properties = Basic.Properties(
+            content_type=content_type,
+            delivery_mode=TRANSIENT,
+            headers=dict(headers) if headers else None,
+            message_id=message_id,
+            timestamp=datetime.now(UTC),
+            message_type=kind,
+            app_id=APP_ID,
+        )
+        try:
+            async with self._turn(alone=False):
+                await self._send(exchange, routing_key, body, properties)
+        except DeliveryError as error:
+            raise BrokerDown(str(error)) from error
 
     @asynccontextmanager
     async def _turn(self, *, alone: bool) -> AsyncIterator[None]:

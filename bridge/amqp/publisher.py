@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import cast
+from typing import Protocol, cast
 
 import structlog
 from aio_pika.abc import AbstractConnection
@@ -34,6 +34,15 @@ FEW = 32
 
 _BLOCKED = "it takes nothing: its memory or disk alarm is on"
 WATCH_SECONDS = 0.5
+GATE_SECONDS = 0.05
+
+
+class Gate(Protocol):
+    """Holds back what this bridge says while it is in doubt whether it still leads."""
+
+    @property
+    def may_publish(self) -> bool:
+        """Whether what is in the journal may go out."""
 
 
 class Publisher:
@@ -46,7 +55,9 @@ class Publisher:
         outbox: Outbox,
         health: Health,
         observer: Observer,
+        gate: Gate,
     ) -> None:
+        self._gate = gate
         self._settings = settings
         self._health = health
         self._topology = topology
@@ -73,7 +84,13 @@ class Publisher:
         replies = await (await connection.channel(on_return_raises=True)).get_underlay_channel()
         self._outbox.attach(replies)
         flow = _Flow(
-            events, journal, self._topology, self._settings, self._observer, sent_before=self._sent
+            events,
+            journal,
+            self._topology,
+            self._settings,
+            self._observer,
+            self._gate,
+            sent_before=self._sent,
         )
         on_ready()
         journal.hand_to(flow.take)
@@ -108,9 +125,11 @@ class _Flow:
         topology: Topology,
         settings: AmqpSettings,
         observer: Observer,
+        gate: Gate,
         *,
         sent_before: int,
     ) -> None:
+        self._gate = gate
         self._express = Express(channel, self._on_confirm)
         self._journal = journal
         self._exchanges = topology.exchanges
@@ -135,6 +154,8 @@ class _Flow:
             batch = await self._journal.read(self._window.last, MOST_AT_ONCE)
             self._is_waiting = False
             batch = [each for each in batch if each.sequence > self._window.last]
+            while not self._gate.may_publish:  # noqa: ASYNC110 - asking is what finds it out
+                await asyncio.sleep(GATE_SECONDS)
             if batch and batch[0].sequence <= self._sent_before:
                 again = sum(each.sequence <= self._sent_before for each in batch)
                 self._observer.repeated(again)
@@ -147,7 +168,7 @@ class _Flow:
         """
         is_next = self._is_waiting and messages[0].sequence == self._window.last + 1
         is_small = len(messages) <= min(FEW, self._window.room)
-        if not (is_next and is_small and self._express.is_free):
+        if not (is_next and is_small and self._express.is_free and self._gate.may_publish):
             return False
         self._express.send_now(self._marshal(messages), len(messages))
         return True

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractQueue, ExchangeType
-from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
+from aiormq.exceptions import (
+    ChannelLockedResource,
+    ChannelNotFoundEntity,
+    ChannelPreconditionFailed,
+)
 
 from bridge.errors import TopologyConflict
 from bridge.messages.envelope import Stream
@@ -23,6 +27,13 @@ MOST_DEAD = 100_000
 MOST_DEAD_BYTES = 1024**3
 DEAD_FOR_MILLISECONDS = 7 * 24 * 3600 * 1000
 MOST_UNANSWERED = 100_000
+
+MOST_LETTERS = 100
+"""To who leads, not read yet: it may be stopped in its tracks."""
+
+MOST_UNFOLLOWED = 100_000
+MOST_UNFOLLOWED_BYTES = 128 * 1024 * 1024
+"""What one who stands by has not read yet: where more comes, it asks for all anew."""
 
 
 _AT_LEAST_ONCE = {
@@ -88,10 +99,15 @@ class Topology:
         self.commands = f"{prefix}.commands"
         self.given_up = f"{prefix}.commands.dead"
         self.dead = f"{prefix}.dead"
+        self.leader = f"{prefix}.leader"
+        self.epochs = f"{prefix}.leader.epochs"
+        self.standbys = f"{prefix}.standbys"
         self._topics = [Exchange(name, ExchangeType.TOPIC) for name in self.exchanges.values()]
         self._commands_topic = Exchange(self.commands, ExchangeType.TOPIC)
         self._dead_fanout = Exchange(self.dead, ExchangeType.FANOUT)
         kind = {"x-queue-type": "quorum"} if settings.queue_type == "quorum" else {}
+        self._standbys_fanout = Exchange(self.standbys, ExchangeType.FANOUT)
+        self._epochs_queue = Queue(self.epochs, kind)
         self._dead_queue = Queue(
             self.dead,
             {
@@ -118,19 +134,64 @@ class Topology:
 
     @property
     def own_queues(self) -> frozenset[str]:
-        """The bridge's own queues, which nobody's reply may reach."""
-        return frozenset((self.commands, self.given_up, self.dead))
+        """The bridge's own queues, as globs, which nobody's reply may reach."""
+        own = (self.commands, self.given_up, self.dead, self.leader, self.epochs)
+        return frozenset((*own, self.standby("*")))
 
     @property
     def items(self) -> list[Exchange | Queue]:
         """Everything that the bridge declares."""
-        exchanges = [*self._topics, self._commands_topic, self._dead_fanout]
-        return [*exchanges, self._dead_queue, self._given_up_queue, self._commands_queue]
+        exchanges = [
+            *self._topics,
+            self._commands_topic,
+            self._dead_fanout,
+            self._standbys_fanout,
+        ]
+        queues = (self._dead_queue, self._given_up_queue, self._commands_queue, self._epochs_queue)
+        return [*exchanges, *queues]
+
+    def standby(self, instance: str) -> str:
+        """Return the name of the queue through which a bridge follows the one that leads."""
+        return f"{self.standbys}.{instance}"
 
     async def declare_exchanges(self, channel: AbstractChannel) -> None:
         """Declare what events go to. Raises `TopologyConflict`."""
         for exchange in self._topics:
             await exchange.declare(channel)
+
+    async def declare_leading(self, channel: AbstractChannel) -> AbstractQueue:
+        """Declare what leading and standing by need; return the queue that keeps the epoch.
+
+        Raises `TopologyConflict`.
+        """
+        await self.declare_exchanges(channel)
+        await self._standbys_fanout.declare(channel)
+        return await self._epochs_queue.declare(channel)
+
+    async def maybe_lead(self, connection: AbstractConnection) -> AbstractQueue | None:
+        """Return the queue that only one connection can have, None where another has it."""
+        channel = await connection.channel()
+        try:
+            return await channel.declare_queue(
+                self.leader, exclusive=True, arguments={"x-max-length": MOST_LETTERS}
+            )
+        except ChannelLockedResource:
+            return None
+
+    async def declare_standby(self, channel: AbstractChannel, instance: str) -> AbstractQueue:
+        """Declare the queue of one who stands by: all that the leader says gathers there."""
+        queue = await channel.declare_queue(
+            self.standby(instance),
+            exclusive=True,
+            arguments={
+                "x-max-length": MOST_UNFOLLOWED,
+                "x-max-length-bytes": MOST_UNFOLLOWED_BYTES,
+            },
+        )
+        for exchange in self.exchanges.values():
+            await queue.bind(exchange, "#")
+        await queue.bind(self.standbys)
+        return queue
 
     async def has_commands(self, connection: AbstractConnection) -> bool:
         """Return whether the queue of commands is there already."""

@@ -10,6 +10,7 @@ import orjson
 from yarl import URL
 
 from bridge.errors import BridgeError, Flaw, InvalidCommand
+from bridge.settings import broker_nodes
 
 LONGEST_BYTES = 255
 """Of a name in AMQP: a queue's, a routing key, a message's id."""
@@ -21,16 +22,14 @@ LONGEST_SECONDS = 4_294_967.0
 _OPTIONS = {"context", "message_id", "timeout", "trace"}
 
 
-def broker_url(text: str) -> URL:
-    """Return RabbitMQ's URL. Raises `BridgeError` where it is none."""
+def checked_nodes(text: Any) -> tuple[URL, ...]:
+    """Return the URL of each of RabbitMQ's nodes. Raises `BridgeError` where one is none."""
     try:
-        url = URL(text)
-        is_url = url.scheme in ("amqp", "amqps") and bool(url.host) and url.explicit_port != 0
-    except (ValueError, TypeError):
-        is_url = False
-    if not is_url:
-        raise BridgeError("the url must be amqp://user:password@host:port/vhost, or amqps://")
-    return URL(text)
+        return broker_nodes(text)
+    except (ValueError, TypeError, AttributeError):
+        raise BridgeError(
+            "the url must be amqp://user:password@host:port/vhost, or amqps://"
+        ) from None
 
 
 def check_subscription(patterns: tuple[Any, ...], queue: Any, prefetch: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Self, TypedDict, Unpack
 
 from ulid_transform import ulid_now
 
-from bridge.client.checking import as_json, broker_url, check_options, check_subscription
+from bridge.client.checking import as_json, check_options, check_subscription, checked_nodes
 from bridge.client.commander import Asked, Commander
 from bridge.client.subscription import Subscription, Wish
 from bridge.client.tracing import present_trace
@@ -42,19 +42,19 @@ class Options(TypedDict, total=False):
 class BridgeClient:
     """Talks to one bridge over its broker.
 
-    `url` is RabbitMQ's (`amqp://user:password@host:port/vhost`, or `amqps`), `prefix`
-    the bridge's setting `amqp.prefix`. It connects when it is first needed, and again
-    whenever a connection is lost.
+    `url` is RabbitMQ's (`amqp://user:password@host:port/vhost`, or `amqps`), with commas
+    between those of a cluster's nodes; `prefix` the bridge's setting `amqp.prefix`. It
+    connects when it is first needed, and again whenever a connection is lost.
     """
 
     def __init__(self, url: str, *, prefix: str = "tactium") -> None:
-        self._url = broker_url(url)
+        self._nodes = checked_nodes(url)
         self._prefix = prefix
         self._commander: Commander | None = None
         self._subscriptions: list[Subscription] = []
 
     def __repr__(self) -> str:
-        return f"<BridgeClient: {self._url.host}, {self._prefix}>"
+        return f"<BridgeClient: {self._nodes[0].host}, {self._prefix}>"
 
     async def __aenter__(self) -> Self:
         return self
@@ -188,7 +188,7 @@ class BridgeClient:
             (options["trace"] or {}) if "trace" in options else present_trace(),
         )
         if self._commander is None:
-            self._commander = Commander(self._url, f"{self._prefix}.commands")
+            self._commander = Commander(self._nodes, f"{self._prefix}.commands")
         return await self._commander.ask(asked)
 
     def _subscription(
@@ -205,7 +205,7 @@ class BridgeClient:
         for known in self._subscriptions:
             if queue is not None and known.wish == wish and not known.is_closed:
                 return known  # another would compete with it for the same events
-        subscription = Subscription(self._url, wish)
+        subscription = Subscription(self._nodes, wish)
         self._subscriptions.append(subscription)
         return subscription
 

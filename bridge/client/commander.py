@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -59,8 +59,8 @@ class Commander:
     gives whoever asks again the first answer again.
     """
 
-    def __init__(self, url: URL, exchange: str) -> None:
-        self._url = url
+    def __init__(self, nodes: Sequence[URL], exchange: str) -> None:
+        self._nodes = nodes
         self._exchange = exchange
         self._waiting: dict[str, Asked] = {}
         self._keeping: asyncio.Task[None] | None = None
@@ -79,7 +79,7 @@ class Commander:
             raise BridgeError(f"a command with the id {asked.id!r} is under way already")
         if self._keeping is None or self._keeping.done():
             keeping = keep_connected(
-                self._url, "commander", self._use, _BROKER_AWAY, self._note_down
+                self._nodes, "commander", self._use, _BROKER_AWAY, self._note_down
             )
             self._keeping = asyncio.create_task(keeping)
         self._waiting[asked.id] = asked
@@ -135,7 +135,7 @@ class Commander:
         mailbox = await channel.get_queue(DIRECT_REPLY_TO, ensure=False)
         await mailbox.consume(self._take, no_ack=True)
         lost = cast("Channel", await channel.get_underlay_channel()).closing
-        self._opened.set_result(_Line(channel, self._exchange, self._url.user, lost))
+        self._opened.set_result(_Line(channel, self._exchange, self._nodes[0].user, lost))
         on_ready()
         try:
             await asyncio.wait((lost,))

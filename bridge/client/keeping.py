@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import cycle
 
 import structlog
 from yarl import URL
@@ -24,12 +25,17 @@ def _tell_nobody(reason: str) -> None:
 
 
 async def keep_connected(
-    url: URL, name: str, use: Use, todo: str, on_down: Callable[[str], None] = _tell_nobody
+    nodes: Sequence[URL],
+    name: str,
+    use: Use,
+    todo: str,
+    on_down: Callable[[str], None] = _tell_nobody,
 ) -> None:
     """Connect and `use` the connection, again after each loss, until cancelled.
 
-    Each outage is told once, with what there is `todo`; `on_down` hears the reason of
-    each loss. Raises a `BrokerError` where trying again cannot help.
+    Of several nodes each is tried in turn. Each outage is told once, with what there is
+    `todo`; `on_down` hears the reason of each loss. Raises a `BrokerError` where trying
+    again cannot help.
     """
     clock = asyncio.get_running_loop().time
     waits = delays()
@@ -40,7 +46,7 @@ async def keep_connected(
         nonlocal ready_at
         ready_at = clock()
 
-    while True:
+    for url in cycle(nodes):
         try:
             await use_connection(url, name, use, on_ready)
         except BrokerDown as error:

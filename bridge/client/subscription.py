@@ -71,8 +71,8 @@ class Subscription(AsyncIterator[Event]):
     What comes twice is given once, by its `source` and `id`.
     """
 
-    def __init__(self, url: URL, wish: Wish) -> None:
-        self._url = url
+    def __init__(self, nodes: Sequence[URL], wish: Wish) -> None:
+        self._nodes = nodes
         self._wish = wish
         self._arrived: asyncio.Queue[AbstractIncomingMessage | BridgeError] = asyncio.Queue()
         self._given: _Given | None = None  # to the body of the loop
@@ -152,7 +152,7 @@ class Subscription(AsyncIterator[Event]):
     async def _keep(self) -> None:
         """Stay subscribed until cancelled, or until that can never be."""
         try:
-            await keep_connected(self._url, "subscriber", self._use, _BROKER_AWAY)
+            await keep_connected(self._nodes, "subscriber", self._use, _BROKER_AWAY)
         except BridgeError as error:
             self._arrived.put_nowait(error)
 

@@ -12,6 +12,9 @@ from bridge.messages.envelope import timestamp
 from bridge.messages.events import CallStarted, Direction
 from bridge.messages.trace import Trace
 
+MOST_RECORDINGS = 100
+"""Paths kept of one call, for its end to tell; each is told when it comes."""
+
 
 @dataclass(slots=True)
 class Call:

@@ -1,38 +1,26 @@
-"""The flow: events out, commands in.
+"""A bridge among those of its site: one leads, the others stand by and follow it.
 
-The way of an event: a link reads and decodes it; here it is matched with the
-command it may answer and given its call; the journal numbers it; the publisher
-brings it to the broker. The way of a command: the inbox delivers it, the
-dispatcher checks it, waits for its agent's turn and writes it; its reply goes
-back where it came from. Neither turns back.
+What stands in the journal is published whoever leads. To lead is a `Term`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
+from typing import Any
 
 import structlog
 
 from bridge.core.calls import Calls
-from bridge.core.correlator import Answer, Late
-from bridge.core.dispatcher import Dispatcher
+from bridge.core.following import Follower
+from bridge.core.leadership import Leader, Leadership
 from bridge.core.lines import Tasks
-from bridge.core.ports import Clock, Inbox, Journal, Link, Publisher
-from bridge.core.resync import Resync
-from bridge.messages.commands import ADMINISTRATOR
-from bridge.messages.envelope import Occurrence, timestamp
-from bridge.messages.events import AgentStatus, Confirmed, Event, FrameUnknown, Heard
-from bridge.messages.notices import (
-    FrameMalformed,
-    Gap,
-    GapCause,
-    LinkDown,
-    LinkUp,
-    ReplyLate,
-)
+from bridge.core.notes import Note
+from bridge.core.ports import Clock, Delivery, Journal, Observer, Publisher
+from bridge.core.term import Deafness, Term
+from bridge.messages.notices import GapCause, LeaderGained, LeaderLost
 
 log = structlog.get_logger(__name__)
 
@@ -41,52 +29,44 @@ SIGN_OF_LIFE_SECONDS = 1.0
 
 FORGET_EVERY_SECONDS = 600.0
 
-MOST_TOGETHER = 500
-"""Frames that are journaled in one commit, with the states that they lead to."""
-
 READ_WITHIN_SECONDS = 0.1
 """How long what has arrived may wait to be read, where the link has caught up."""
 
 # A stop takes under ten seconds although nobody may answer any more: these, one
-# second for the inbox to take no more, and one to close the connections.
+# second each for the inbox to take no more and for the link to close, and one for
+# the connections.
 GRACE_SECONDS = 4.0  # for Tactium to answer what is in flight, and for the replies to go out
-HANG_UP_SECONDS = 1.0  # for the link to close
 FLUSH_SECONDS = 1.5  # for the broker to confirm what the journal holds
 
 
 class Bridge:
-    """One bridge between one Tactium and one broker."""
+    """One bridge between one Tactium and one broker. `new_term` begins to lead."""
 
     def __init__(
         self,
         *,
-        link: Link,
         journal: Journal,
         publisher: Publisher,
-        inbox: Inbox,
+        leadership: Leadership,
         calls: Calls,
-        dispatcher: Dispatcher,
-        resync: Resync,
+        new_term: Callable[[Deafness | None], Term],
+        observer: Observer,
         clock: Clock,
     ) -> None:
-        self._link = link
         self._journal = journal
         self._publisher = publisher
-        self._inbox = inbox
+        self._leadership = leadership
         self._calls = calls
-        self._runner = dispatcher.runner
-        self._dispatcher = dispatcher
-        self._tasks = Tasks()
-        self._resync = resync
-        self._resyncing: asyncio.Task[None] | None = None
-        self._latest: Heard | None = None
+        self._new_term = new_term
+        self._observer = observer
         self._clock = clock
-        self._last_read_at = clock()
-        self._deafness: tuple[datetime, GapCause] | None = None  # since when, and why
-        self._link_is_up = False
-        self._has_caught_up = False
-        self._is_behind = False
-        self._was_deaf = False  # before the link came up
+        self._follower = Follower(calls)
+        self._followed_epoch = 0
+        self._term: Term | None = None
+        self._changing = asyncio.Lock()  # who leads
+        self._stopping = False
+        self._tasks = Tasks()
+        self._group = asyncio.TaskGroup()
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Work until `stopping` is set; then finish what is in flight and return.
@@ -103,126 +83,149 @@ class Bridge:
         finally:
             await self._journal.close()
 
-    async def on_up(self, notice: LinkUp, at: datetime, *, is_behind: bool = False) -> None:
-        """Tactium can be heard, and written to; nothing is asked while it `is_behind`."""
-        self._calls.reconnected()
-        self._link_is_up, self._has_caught_up = True, not is_behind
-        self._last_read_at = at
-        self._journal.heard(at)
-        found: list[Occurrence] = [notice]
-        was_deaf = self._deafness is not None
-        if self._deafness is not None:
-            since, cause = self._deafness
-            found.append(Gap(timestamp(since), timestamp(at), cause))
-            self._deafness = None
-        await self._journal.append(found, at)
-        self._is_behind, self._was_deaf = is_behind, was_deaf
-        if not is_behind:
-            self._begin_to_ask()
+    @property
+    def last_epoch(self) -> int:
+        """The epoch of the leadership that it knows of last."""
+        return max(self._journal.epoch, self._followed_epoch)
 
-    async def on_down(
-        self, notice: LinkDown, at: datetime, *, silent_since: datetime | None
-    ) -> None:
-        """Tactium cannot be heard any more.
+    @property
+    def leads(self) -> bool:
+        """Whether it leads; before it has heard of anybody, whether it did at its end."""
+        return self._journal.leads
 
-        What it said last may have been lost on its way, so the gap begins with
-        what was last heard: `silent_since`, where it was given up for its silence,
-        else the last sign of life.
-        """
-        self._is_behind = False
-        self._end_resync()
-        self._runner.link_down()
-        self._link_is_up = False
-        deaf_since = silent_since or max(self._last_read_at, self._journal.heard_at or at)
-        self._journal.heard(deaf_since)
-        self._deafness = (deaf_since, "link_down")
-        await self._journal.append([notice], at)
+    async def lead(self, epoch: int, reason: str) -> None:
+        """Lead from now on, or go on under a new epoch; returns when commands may come."""
+        await self._change(self._lead(epoch, reason))
 
-    async def on_heard(
-        self,
-        said: Sequence[Heard | FrameMalformed],
-        at: datetime,
-        *,
-        rows: Mapping[str, str] | None = None,
-    ) -> None:
-        """Journal what one read brought, and answer the commands that it answers.
+    async def go_on_alone(self, reason: str) -> None:
+        """Go on hearing Tactium, where it led, though it cannot be known who does now."""
+        await self._change(self._go_on_alone(reason))
 
-        `rows` are noted with the last of it.
-        """
-        self._has_caught_up = False
-        self._last_read_at = at
-        malformed = sum(isinstance(each, FrameMalformed) for each in said)
-        if malformed:
-            log.warning("frame_malformed", pieces=malformed, todo="see it on the bridge's exchange")
-        for start in range(0, len(said), MOST_TOGETHER):
-            found: list[Occurrence] = []
-            for heard in said[start : start + MOST_TOGETHER]:
-                found += self._take(heard, at)
-            is_last = start + MOST_TOGETHER >= len(said)
-            changes = self._calls.take_changes()
-            await self._journal.append(found, at, changes, rows if is_last else None)
+    async def stand_by(self, leader: Leader | None) -> None:
+        """Let the other one lead, whoever that is; returns when Tactium is let go."""
+        await self._change(self._stand_by(leader))
 
-    def _take(self, heard: Heard | FrameMalformed, at: datetime) -> Sequence[Occurrence]:
-        """Return all that a frame brings about, and answer the command that it answers."""
-        if isinstance(heard, FrameMalformed):
-            return [heard]
-        if heard.agent == ADMINISTRATOR:
-            # The link's own registration or probe is answered so, and no agent has that name.
-            is_answer = isinstance(heard, Confirmed | AgentStatus)
-            return [heard] if isinstance(heard, Event) and not is_answer else []
-        if not isinstance(heard, FrameUnknown):
-            self._latest = heard
-        meaning = self._runner.hear(heard, at)
-        events = self._calls.hear(heard, at, answers=meaning.command if meaning else None)
-        match meaning:
-            case Answer():
-                self._runner.resolve(meaning, heard, events)
-            case Late(command, command_id):
-                late = ReplyLate(heard.agent, command.command, command_id, heard.raw or "")
-                return [*events, late]
-        return events
+    def hear(self, leader: Leader) -> None:
+        """Hear the other one's heartbeat."""
+        self._followed_epoch = max(self._followed_epoch, leader.epoch)
+        if leader.published_until is not None and self._term is None:
+            self._has_published_until(leader.published_until)
 
-    def on_caught_up(self, through: datetime) -> None:
-        """Note the sign of life: a gap would begin at this moment, and not before."""
-        self._has_caught_up = True
-        self._journal.heard(through)
-        if self._is_behind:
-            self._is_behind = False
-            self._begin_to_ask()
+    def accept(self, delivery: Delivery) -> None:
+        """Take a command; one that came too late goes back, as nobody acknowledges it."""
+        if self._term is not None:
+            self._term.accept(delivery)
 
-    def maybe_known_agent(self) -> str | None:
-        """Return the login of whom Tactium last said something that we understood."""
-        if self._latest is None:
-            return None
-        return (self._latest.raw or "")[1:].partition(">")[0] or None
+    def missed(self) -> None:
+        """Hear that what the leader did until now was not followed."""
+        if self._term is None:
+            self._journal.missed_until(self._clock())
 
-    def _begin_to_ask(self) -> None:
-        """Let commands out, and ask what happened where that could not be heard."""
-        self._runner.link_up()
-        if self._was_deaf:
-            self._resyncing = self._tasks.spawn(self._ask_what_changed())
+    def follow(self, message: Mapping[str, Any], trace: str | None) -> None:
+        """Hear what the leader has published, as JSON."""
+        if self._term is None:
+            heard_at = self._follower.follow(message, trace)
+            if heard_at is not None:
+                self._has_published_until(heard_at)
+
+    def follow_note(self, note: Note, states: Mapping[str, bytes | None]) -> None:
+        """Hear what the leader has noted of a command, and of agents with it."""
+        if self._term is None:
+            self._calls.adopt(states)
+            self._journal.learn(note)
+
+    def follow_agents(self, states: Mapping[str, bytes], *, is_first: bool) -> None:
+        """Hear the states of agents, as the leader has them; the first replace all."""
+        if self._term is None:
+            if is_first:
+                self._calls.forget_all()
+            self._calls.adopt(states)
+
+    def states(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the state of each agent, for one who follows."""
+        return self._calls.states()
+
+    async def published_until(self) -> datetime | None:
+        """Return up to when all that Tactium said is at the broker, None for never."""
+        heard_at = self._journal.heard_at
+        oldest = await self._journal.maybe_oldest()
+        return heard_at if heard_at is None or oldest is None else min(heard_at, oldest)
+
+    def _has_published_until(self, at: datetime) -> None:
+        """Note up to when no gap must be told of, where this bridge takes over."""
+        known = self._journal.heard_at
+        if known is None or at > known:
+            self._journal.heard(at)
+
+    async def _change(self, work: Coroutine[Any, Any, None]) -> None:
+        """Change who leads: one thing after the other, and to its end, whoever waits for it."""
+
+        async def in_turn() -> None:
+            async with self._changing:
+                await work
+
+        await asyncio.shield(self._tasks.spawn(in_turn()))
+
+    async def _lead(self, epoch: int, reason: str) -> None:
+        if self._stopping:
+            return
+        has_led_last = epoch == self._journal.epoch + 1
+        self._journal.lead(epoch)
+        log.info("leading", epoch=epoch, instance=self._leadership.instance, reason=reason)
+        gained = LeaderGained(epoch, self._leadership.instance, reason)
+        await self._journal.append([gained], self._clock())
+        self._begin_term("bridge_down" if has_led_last else "takeover")
+
+    async def _go_on_alone(self, reason: str) -> None:
+        if not self._stopping and self._term is None:
+            log.warning("leading_alone", reason=reason, todo="see that the broker runs")
+            self._begin_term("bridge_down")
+
+    def _begin_term(self, cause: GapCause) -> None:
+        self._observer.leads(self._leadership.instance, here=True)
+        if self._term is not None:
+            return
+        heard_at = self._journal.heard_at
+        self._term = self._new_term((heard_at, cause) if heard_at is not None else None)
+        self._term.begin(self._group)
+
+    async def _stand_by(self, leader: Leader | None) -> None:
+        who = leader.instance if leader is not None else "another bridge"
+        if self._term is not None:
+            term = self._term
+            await term.obey_no_more(0.0)
+            await term.hang_up()
+            self._term = None
+            await self._say_lost(f"{who} leads")
+        self._journal.stand_by()
+        self._observer.leads(who, here=False)
+
+    async def _say_lost(self, reason: str) -> None:
+        lost = LeaderLost(self._journal.epoch, self._leadership.instance, reason)
+        log.info("leading_no_more", epoch=lost.epoch, reason=reason)
+        await self._journal.append([lost], self._clock(), self._calls.take_changes())
 
     async def _run(self, stopping: asyncio.Event) -> None:
-        if self._journal.heard_at is not None:
-            self._deafness = (self._journal.heard_at, "bridge_down")
         async with asyncio.TaskGroup() as group:
+            self._group = group
             writing = group.create_task(self._journal.run())
             living = group.create_task(self._show_signs_of_life())
             forgetting = group.create_task(self._forget_agents())
             publishing = group.create_task(self._publisher.run(self._journal))
-            listening = group.create_task(self._link.run(self))
-            consuming = group.create_task(self._inbox.run(self._dispatcher.accept))
+            standing = group.create_task(self._leadership.run(self))
             await stopping.wait()
             log.info("stopping")
-            self._end_resync()
-            await self._inbox.stop()
-            await self._dispatcher.stop(GRACE_SECONDS)
+            self._stopping = True
+            await self._leadership.stop()
+            term = self._term
+            if term is not None:
+                await term.obey_no_more(GRACE_SECONDS)
             self._journal.hurry()
-            listening.cancel()
-            await asyncio.wait((listening,), timeout=HANG_UP_SECONDS)
-            await self._journal.append([], self._clock(), self._calls.take_changes())
+            if term is not None:
+                await term.hang_up()
+                await self._say_lost("it was stopped")
             await self._flush()
-            for task in (consuming, publishing, writing, living, forgetting):
+            for task in (standing, publishing, writing, living, forgetting):
                 task.cancel()
 
     async def _show_signs_of_life(self) -> None:
@@ -233,24 +236,13 @@ class Bridge:
             await asyncio.sleep(READ_WITHIN_SECONDS)
             known = self._journal.heard_at
             is_news = known is None or moment > known
-            if self._link_is_up and self._has_caught_up and is_news:
+            if self._term is not None and self._term.hears_all and is_news:
                 self._journal.heard(moment)
             if self._journal.lost_agents():
                 self._calls.change_all()
             changes = self._calls.take_changes()
             if changes:
                 await self._journal.append([], moment, changes)
-
-    async def _ask_what_changed(self) -> None:
-        """Find out what happened while nobody could hear it, and say how much that was."""
-        notice = await self._resync.run()
-        if notice is not None:
-            await self._journal.append([notice], self._clock())
-
-    def _end_resync(self) -> None:
-        if self._resyncing is not None:
-            self._resyncing.cancel()
-            self._resyncing = None
 
     async def _forget_agents(self) -> None:
         """Let go of the agents of whom Tactium has not spoken for long."""

@@ -11,12 +11,12 @@ agents fit in a hundred megabytes, and what it says can be read again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from bridge.core.agents import Agent, Call, Expected
+from bridge.core.agents import MOST_RECORDINGS, Agent, Call, Expected
 from bridge.messages.commands import GetCurrentCall, MakeCall, WireCommand
 from bridge.messages.envelope import timestamp
 from bridge.messages.events import (
@@ -35,9 +35,6 @@ from bridge.messages.events import (
 from bridge.messages.fields import StatusName
 from bridge.messages.replies import AgentData
 from bridge.messages.trace import Trace
-
-MOST_RECORDINGS = 100
-"""Paths kept of one call, for its end to tell; each is told when it comes."""
 
 ANSWER_WITHIN_SECONDS = 10.0
 """How long after its question an answer may come that says what was just said anyway."""
@@ -105,6 +102,39 @@ class Calls:
     def change_all(self) -> None:
         """Have `take_changes` return everything, since nobody else has it any more."""
         self._changed.update(self._agents)
+
+    def states(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the state of each agent, for another bridge to `adopt`."""
+        for name in list(self._agents):
+            known = self._agents.get(name)
+            if known is not None:
+                yield name, known.as_state()
+
+    def adopt(self, states: Mapping[str, bytes | None]) -> None:
+        """Take the states that another bridge has, None to forget an agent."""
+        for name, state in states.items():
+            if state is None:
+                self._agents.pop(name, None)
+            else:
+                self._agents[name] = Agent.from_state(state)
+        self._changed.update(states)
+
+    def forget_all(self) -> None:
+        """Know nobody any more: what another bridge knows is to take its place."""
+        self._changed.update(self._agents)
+        self._agents.clear()
+
+    def followed(self, name: str, raw: str | None, at: datetime) -> Agent:
+        """Return the agent of whom another bridge has heard, in this frame, if in any."""
+        agent = self._agents.get(name)
+        if agent is None:
+            agent = self._agents[name] = Agent()
+            login = (raw or "")[1:].partition(">")[0] or name
+            agent.spelling = login if login.lower() != name else None
+        agent.is_real = True
+        agent.heard_at = at.timestamp()
+        self._changed.add(name)
+        return agent
 
     def reconnected(self) -> None:
         """Note that the link is new: what was heard before may be out of date."""

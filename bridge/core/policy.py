@@ -66,18 +66,19 @@ class Policy:
 class ReplyQueues:
     """The queues that a reply may go to.
 
-    `pattern` is a glob, None for any; `own` are the bridge's own, which no reply may reach.
+    `pattern` is a glob, None for any; `own` are globs too: of the bridge's
+    own, which no reply may reach.
     """
 
     def __init__(self, pattern: str | None, own: Collection[str]) -> None:
         self._pattern = _any_of([pattern or "*"])
-        self._own = frozenset(own)
+        self._own = _any_of(sorted(own))
 
     def allow(self, reply_to: str) -> bool:
         """Return whether a reply may be sent there; direct reply-to always may."""
         if reply_to.startswith(DIRECT_REPLY_TO):
             return True
-        return reply_to not in self._own and bool(self._pattern.match(reply_to))
+        return not self._own.match(reply_to) and bool(self._pattern.match(reply_to))
 
 
 def _any_of(globs: Sequence[str]) -> re.Pattern[str]:

@@ -10,6 +10,7 @@ from hashlib import sha256
 from types import MappingProxyType
 from typing import Literal, Protocol
 
+from bridge.core.notes import Note
 from bridge.messages.commands import WireCommand
 from bridge.messages.envelope import Occurrence, Sealed
 from bridge.messages.events import Heard
@@ -29,6 +30,9 @@ Part = Literal["link", "broker", "journal"]
 
 class Observer(Protocol):
     """Who is told what happens, so that people see it. It holds nobody up, and never fails."""
+
+    def leads(self, instance: str, *, here: bool) -> None:
+        """Hear which bridge leads, and whether that is the one `here`."""
 
     def changed(self, part: Part, *, ok: bool, reason: str) -> None:
         """Hear that a part is well, or is not; told again, it is so for another reason."""
@@ -188,6 +192,29 @@ class Journal(Protocol):
         `JournalError` where it is not.
         """
 
+    @property
+    def epoch(self) -> int:
+        """Which leadership this bridge's is, or was last."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this bridge leads; after the opening, whether it did at its end."""
+
+    def lead(self, epoch: int) -> None:
+        """Note that this bridge leads, and seal from now on with its epoch."""
+
+    def stand_by(self) -> None:
+        """Note that another bridge leads."""
+
+    def learn(self, note: Note) -> None:
+        """Note soon what another bridge has noted of a command."""
+
+    def missed_until(self, at: datetime) -> None:
+        """Note that commands may have been begun until then of which nothing is known here."""
+
+    async def maybe_oldest(self) -> datetime | None:
+        """Return when the oldest was read that the broker has not confirmed; None where none is."""
+
     def hand_to(self, take: Take | None) -> None:
         """Offer `take` from now on what was just committed; what it takes need not be read."""
 
@@ -250,6 +277,17 @@ class CommandLog(Protocol):
 
         Raises `JournalError`.
         """
+
+
+class Fence(Protocol):
+    """Knows whether another bridge may lead."""
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether no other bridge can lead at this moment: a command may be begun."""
+
+    async def until_sure(self) -> None:
+        """Wait until this bridge leads beyond doubt."""
 
 
 class RowLog(Protocol):
@@ -328,16 +366,6 @@ class Delivery(ABC):
         `unanswered`: send no reply, for it must not go where the command wants it.
         A delivery whose channel is gone is left alone: the broker brings it again.
         """
-
-
-class Inbox(Protocol):
-    """Where commands come from."""
-
-    async def run(self, accept: Callable[[Delivery], None]) -> None:
-        """Consume, over as many connections as it takes, until cancelled."""
-
-    async def stop(self) -> None:
-        """Take no more. What was delivered can still be concluded."""
 
 
 def _hash(*words: str) -> bytes:

@@ -12,7 +12,7 @@ import structlog
 
 from bridge.core.calls import Calls
 from bridge.core.correlator import Answer, Correlator, Late, State
-from bridge.core.ports import Clock, CommandLog, Link
+from bridge.core.ports import Clock, CommandLog, Fence, Link
 from bridge.core.results import Result, answered, expired, timed_out, unavailable, uncertain
 from bridge.errors import JournalError, LinkDown, LinkRefused
 from bridge.messages.commands import GetCurrentCall, GetStatus, MakeCall, WireCommand
@@ -54,12 +54,14 @@ class Runner:
         *,
         link: Link,
         command_log: CommandLog,
+        fence: Fence,
         settings: CommandsSettings,
         clock: Clock,
         calls: Calls,
     ) -> None:
         self._link = link
         self._log = command_log
+        self._leadership = fence
         self._settings = settings
         self._clock = clock
         self._calls = calls
@@ -120,8 +122,8 @@ class Runner:
             if only_now and not self._link_is_up.is_set():
                 return None
             try:
-                result = await self._prepare(errand)
-                if result is None and self._may_go(errand):
+                result = await self._prepare(errand, only_now=only_now)
+                if result is None and self._may_go(errand, only_now=only_now):
                     result = await self._go(errand)
             except LinkRefused as error:
                 self._take_back(errand)
@@ -129,9 +131,9 @@ class Runner:
             if result is not None or (self._stopping and not errand.begun):
                 return result
 
-    async def _prepare(self, errand: Errand) -> Result | None:
+    async def _prepare(self, errand: Errand, *, only_now: bool) -> Result | None:
         """Do one thing that must be done before it may go out; return the refusal, if any."""
-        refusal = await self._wait_for_link(errand.deadline)
+        refusal = await self._wait_for_link(errand.deadline, only_now=only_now)
         if refusal is not None:
             return refusal
         if self._correlator.state(errand.agent) is State.LATE:
@@ -142,8 +144,13 @@ class Runner:
             errand.noted = refusal is None
         return refusal
 
-    def _may_go(self, errand: Errand) -> bool:
-        """Whether nothing has come between while it was prepared."""
+    def _may_go(self, errand: Errand, *, only_now: bool) -> bool:
+        """Whether nothing has come between while it was prepared.
+
+        A user's command waits until no other bridge can lead; a question need not.
+        """
+        if not (only_now or self._leadership.is_sure):
+            return False
         is_idle = self._correlator.state(errand.agent) is State.IDLE
         in_time = self._clock() < errand.deadline
         return errand.noted and is_idle and in_time and self._link_is_up.is_set()
@@ -181,13 +188,15 @@ class Runner:
         if isinstance(errand.command, MakeCall):
             self._calls.expect(errand.command, errand.id, errand.trace, self._clock())
 
-    async def _wait_for_link(self, deadline: datetime) -> Result | None:
+    async def _wait_for_link(self, deadline: datetime, *, only_now: bool) -> Result | None:
         """Wait until Tactium can be written to; return the refusal where time is over."""
         left = (deadline - self._clock()).total_seconds()
         if left > 0:
             with suppress(TimeoutError):
                 async with asyncio.timeout(left):
                     await self._link_is_up.wait()
+                    if not only_now:
+                        await self._leadership.until_sure()
                 return None
         return self.too_late()
 

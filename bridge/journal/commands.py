@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from bridge.core.notes import Begun, ClearedUp, Ended, Note
 from bridge.core.ports import Remembered
 from bridge.journal.sqlite import moment, number, queries
 from bridge.messages.replies import Outcome, SealedReply
@@ -30,38 +31,6 @@ class Memory:
 
     keep: timedelta
     most: int
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """A command whose bytes may have gone out from this moment on."""
-
-    identity: bytes
-    digest: bytes
-    at: datetime
-    frame: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class ClearedUp:
-    """A command that was begun, and of which it is known now whether Tactium took it."""
-
-    identity: bytes
-    at: datetime
-    was_taken: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A command that has its reply."""
-
-    identity: bytes
-    digest: bytes
-    at: datetime
-    reply: SealedReply
-
-
-Note = Begun | Ended | ClearedUp
 
 
 class Commands:

@@ -45,7 +45,8 @@ class Committer:
     """Takes entries; `offer` gets the messages that each commit brought.
 
     `settled` is the highest number that the broker has confirmed, `heard_at` when
-    Tactium could last be heard; both go into the next commit.
+    Tactium could last be heard, `epoch` which leadership is or was this bridge's, and
+    `leads` whether it still is; all go into the next commit.
     """
 
     def __init__(
@@ -67,6 +68,9 @@ class Committer:
         self._room = Room(settings, observer)
         self.heard_at: datetime | None = None
         self.settled = 0
+        self.epoch = 0
+        self.leads = False
+        self._missed_until: datetime | None = None
         self._shed: Dropped | None = None
         self._lost_agents = False
         self._forgets_nothing = False
@@ -87,7 +91,10 @@ class Committer:
     @property
     def forgot_at(self) -> datetime | None:
         """Up to when commands may have been begun that are not remembered any more."""
-        return None if self._forgets_nothing else self._store.state.forgot_at
+        if self._forgets_nothing:
+            return None
+        known = (self._store.state.forgot_at, self._missed_until)
+        return max((each for each in known if each is not None), default=None)
 
     @property
     def depth(self) -> Depth:
@@ -111,6 +118,7 @@ class Committer:
         """Go on from the file, which was just opened; the one before it may have been lost."""
         self.heard_at = last_written or self._store.state.heard_at
         self.settled = self._store.first - 1
+        self.epoch, self.leads = self._store.state.epoch, self._store.state.leads
 
     def settle(self, through: int) -> None:
         """Forget all up to this number: the broker has confirmed it."""
@@ -122,7 +130,11 @@ class Committer:
 
     def forget_nothing(self) -> None:
         """Note with the next commit that no command was ever forgotten."""
-        self._forgets_nothing = True
+        self._forgets_nothing, self._missed_until = True, None
+
+    def missed_until(self, at: datetime) -> None:
+        """Note with the next commit that commands may have been begun till then, unheard of."""
+        self._missed_until = at
 
     def add(self, entry: Entry) -> None:
         """Take what is to be written, or make room where too much waits for a disk."""
@@ -204,7 +216,13 @@ class Committer:
         """Commit what is settled, unless other commits come and take it with them."""
         self._settling = None
         known = self._store.state
-        is_noted = known.first > self.settled and known.heard_at == self.heard_at
+        noted = (known.heard_at, known.epoch, known.leads, known.forgot_at)
+        is_noted = known.first > self.settled and noted == (
+            self.heard_at,
+            self.epoch,
+            self.leads,
+            self.forgot_at,
+        )
         if known.sequence != before:
             self.commit_soon()
         elif not (is_noted and self._store.is_tidy):
@@ -297,8 +315,11 @@ class Committer:
             to_publish, dropped = [*self._batch, self._gap_of(dropped)], None
         numbers = count(known.sequence + 1)
         seal = self._files.envelope.seal
+        epoch = self.epoch
         sealed = [
-            seal(what, next(numbers), entry.at) for entry in to_publish for what in entry.what
+            seal(what, next(numbers), entry.at, epoch)
+            for entry in to_publish
+            for what in entry.what
         ]
         state = replace(
             known,
@@ -307,6 +328,8 @@ class Committer:
             heard_at=heard_at,
             dropped=dropped,
             forgot_at=self.forgot_at,
+            epoch=epoch,
+            leads=self.leads,
         )
         self._forgets_nothing = False
         notes = [entry.note for entry in self._batch if entry.note is not None]

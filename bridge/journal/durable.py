@@ -18,9 +18,9 @@ from contextlib import suppress
 from datetime import datetime
 from types import MappingProxyType
 
+from bridge.core.notes import Begun, ClearedUp, Ended, Note
 from bridge.core.ports import Depth, Observer, Remembered, Take
 from bridge.errors import JournalCorrupt
-from bridge.journal.commands import Begun, ClearedUp, Ended
 from bridge.journal.committer import Committer
 from bridge.journal.files import Files
 from bridge.journal.outlet import Outlet
@@ -76,6 +76,16 @@ class DurableJournal:
         """How much the broker has not confirmed."""
         return self._committer.depth
 
+    @property
+    def epoch(self) -> int:
+        """Which leadership this bridge's is, or was last."""
+        return self._committer.epoch
+
+    @property
+    def leads(self) -> bool:
+        """Whether this bridge leads; after the opening, whether it did at the end."""
+        return self._committer.leads
+
     async def maybe_oldest(self) -> datetime | None:
         """Return when the oldest was read that the broker has not confirmed; None where none is."""
         if self.depth.messages:
@@ -103,6 +113,25 @@ class DurableJournal:
         """Return the state of each agent as the file had it at the opening; once."""
         agents, self._agents = self._agents, []
         return agents
+
+    def lead(self, epoch: int) -> None:
+        """Note that this bridge leads, and seal from now on with its epoch."""
+        self._committer.epoch, self._committer.leads = epoch, True
+        self._committer.commit_soon()
+
+    def stand_by(self) -> None:
+        """Note that another bridge leads."""
+        self._committer.leads = False
+        self._committer.commit_soon()
+
+    def learn(self, note: Note) -> None:
+        """Note soon what another bridge has noted of a command."""
+        self._committer.add(Entry(note.at, note=note))
+
+    def missed_until(self, at: datetime) -> None:
+        """Note that commands may have been begun until then of which nothing is known here."""
+        self._committer.missed_until(at)
+        self._committer.commit_soon()
 
     async def met_new_queue(self) -> None:
         """Note that no command can have come before this moment: nothing is forgotten.

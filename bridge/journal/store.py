@@ -20,10 +20,11 @@ from typing import Literal, TypeVar, cast
 
 import orjson
 
+from bridge.core.notes import Note
 from bridge.errors import JournalUnwritable
 from bridge.journal import batch, rows
 from bridge.journal.checkpoint import Checkpoints
-from bridge.journal.commands import Commands, Memory, Note
+from bridge.journal.commands import Commands, Memory
 from bridge.journal.rows import RowsRead
 from bridge.journal.sqlite import SQL, lock, moment, number, queries, translated, translation
 from bridge.messages.envelope import Sealed
@@ -58,7 +59,7 @@ MOST_DELETED = 2_000
 DELETED_TOGETHER = 256
 """Confirmed messages that stay in the file until there are so many, or nothing else to write."""
 
-_VERSION = 5
+_VERSION = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,8 @@ class State:
     heard_at: datetime | None = None  # when Tactium could last be heard
     dropped: Dropped | None = None
     forgot_at: datetime | None = None  # up to when commands may be forgotten that came again later
+    epoch: int = 0  # of the last time that this bridge led
+    leads: bool = False  # whether it did when this was written
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +294,8 @@ class Store:
             self._execute("create_state", new_journal_id)
             self._write(state)
             return state
-        journal_id, sequence, first, heard_at, dropped, dropped_from, dropped_to, forgot_at = row
+        journal_id, sequence, first, heard_at, dropped, dropped_from, dropped_to, *others = row
+        forgot_at, epoch, leads = others
         return State(
             journal_id,
             sequence,
@@ -299,6 +303,8 @@ class Store:
             _maybe(moment, heard_at),
             Dropped(dropped, moment(dropped_from), moment(dropped_to)) if dropped else None,
             _maybe(moment, forgot_at),
+            epoch,
+            bool(leads),
         )
 
     def _write_agents(self, agents: Mapping[str, bytes | None]) -> None:
@@ -325,6 +331,8 @@ class Store:
             number(dropped.first) if dropped else None,
             number(dropped.last) if dropped else None,
             _maybe(number, state.forgot_at),
+            state.epoch,
+            state.leads,
         )
 
     def _execute(self, name: str, *values: object) -> sqlite3.Cursor:

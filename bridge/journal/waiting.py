@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from bridge.core.notes import Begun, Note
 from bridge.errors import JournalUnwritable
-from bridge.journal.commands import Begun, Note
 from bridge.journal.rows import RowsRead
 from bridge.messages.envelope import Occurrence
 from bridge.messages.notices import FrameMalformed

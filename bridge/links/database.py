@@ -19,7 +19,7 @@ import structlog
 from bridge.core.ports import Clock, Ear, Observer, RowLog
 from bridge.errors import JournalError, LinkDown, LinkError, LinkSilent, SettingsError
 from bridge.links.engine import open_engine
-from bridge.links.presence import Presence
+from bridge.links.presence import IN_DOUBT, MaySpeak, Presence
 from bridge.links.tables import Names, Row, Tables
 from bridge.messages.commands import WireCommand
 from bridge.settings import LinkSettings
@@ -79,8 +79,14 @@ class DatabaseLink:
     """
 
     def __init__(
-        self, settings: LinkSettings, clock: Clock, observer: Observer, row_log: RowLog
+        self,
+        settings: LinkSettings,
+        clock: Clock,
+        observer: Observer,
+        row_log: RowLog,
+        may_speak: MaySpeak,
     ) -> None:
+        self._may_speak = may_speak
         self._settings = settings
         self._clock = clock
         self._row_log = row_log
@@ -114,6 +120,8 @@ class DatabaseLink:
         """
         if not self._presence.is_up:
             raise LinkDown(f"no connection to Tactium's database at {self._presence.peer}")
+        if not self._may_speak():
+            raise LinkDown(IN_DOUBT)
         self._written.add(frame)
         self._wake.set()
         try:

@@ -17,6 +17,11 @@ from bridge.messages.notices import LinkDown, LinkUp
 
 log = structlog.get_logger(__name__)
 
+MaySpeak = Callable[[], bool]
+"""Returns whether Tactium may be written to: not while another bridge may lead."""
+
+IN_DOUBT = "another bridge may lead: it is about to be known"
+
 STABLE_SECONDS = 5.0
 """A link that lasted shorter goes on with the longer waits between tries."""
 

@@ -18,7 +18,7 @@ import structlog
 
 from bridge.core.ports import Clock, Ear, Observer
 from bridge.errors import InvalidCommand, LinkDown, LinkSilent, SettingsError
-from bridge.links.presence import Presence
+from bridge.links.presence import IN_DOUBT, MaySpeak, Presence
 from bridge.messages.commands import GetStatus, WireCommand
 from bridge.settings import LinkSettings
 from bridge.wire.frame import Decoder, Frame, Malformed
@@ -45,7 +45,10 @@ class TcpLink:
     Raises `SettingsError` where TLS is asked for and its CA file cannot be read.
     """
 
-    def __init__(self, settings: LinkSettings, clock: Clock, observer: Observer) -> None:
+    def __init__(
+        self, settings: LinkSettings, clock: Clock, observer: Observer, may_speak: MaySpeak
+    ) -> None:
+        self._may_speak = may_speak
         self._settings = settings
         self._clock = clock
         self._speller = Speller(settings.encoding, settings.zone)
@@ -76,6 +79,8 @@ class TcpLink:
         writer = self._writer
         if writer is None or writer.is_closing():
             raise LinkDown(f"no connection to Tactium at {self._presence.peer}")
+        if not self._may_speak():
+            raise LinkDown(IN_DOUBT)
         writer.write(frame)
         try:
             async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
@@ -113,6 +118,8 @@ class TcpLink:
         """Do nothing: there is nothing to take back of a frame that was answered."""
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if not self._may_speak():
+            raise LinkSilent(IN_DOUBT)
         seconds = self._settings.connect_timeout_seconds
         try:
             async with asyncio.timeout(seconds):
@@ -186,6 +193,8 @@ class TcpLink:
         Raises `LinkSilent` where one was expected already and some agent is
         known, whom Tactium would have answered for.
         """
+        if not self._may_speak():
+            return False
         if self._writer is None:
             form = next(forms, None)
             if form is None:

@@ -80,8 +80,33 @@ class Envelope:
         self._schema_base_url = schema_base_url.rstrip("/") if schema_base_url else None
         self._kinds: dict[str, _Kind] = {}
 
-    def seal(self, what: Occurrence, sequence: int, at: datetime) -> Sealed:
-        """Give `what`, which happened `at` (aware, UTC), its number and its final form."""
+    @property
+    def source(self) -> str:
+        """The `source` of all its messages: the site."""
+        return self._source
+
+    def seal(self, what: Occurrence, sequence: int, at: datetime, epoch: int = 0) -> Sealed:
+        """Give `what`, which happened `at` (aware, UTC), its number and its final form.
+
+        `epoch` is that of the leadership in which it did, 0 before there was any.
+        """
+        number = f"{sequence:020d}"
+        message_id = f"{self._journal_id}-{number}"
+        return self._seal(what, message_id, f'"sequence":"{number}",', sequence, at, epoch)
+
+    def seal_loose(self, what: Occurrence, message_id: str, at: datetime, epoch: int) -> Sealed:
+        """Give what goes through no journal its final form: it has an id, and no number."""
+        return self._seal(what, message_id, "", 0, at, epoch)
+
+    def _seal(
+        self,
+        what: Occurrence,
+        message_id: str,
+        number: str,
+        sequence: int,
+        at: datetime,
+        epoch: int,
+    ) -> Sealed:
         kind = self._kinds.get(what.type) or self._learn(what)
         if isinstance(what, Event):
             word, subject = _spelt(what.agent)
@@ -89,12 +114,10 @@ class Envelope:
         else:
             word, subject = _spelt(self._site)
             routing_key = f"{word}.{what.type}"
-        number = f"{sequence:020d}"
-        message_id = f"{self._journal_id}-{number}"
         head = (
             f'{{"specversion":"1.0","id":"{message_id}",{kind.source},"subject":{subject},'
-            f'"time":"{timestamp(at)}",{kind.schema},"sequence":"{number}",'
-            f'"partitionkey":{subject},"data":'
+            f'"time":"{timestamp(at)}",{kind.schema},{number}'
+            f'"partitionkey":{subject},"epoch":{epoch},"data":'
         )
         data = what.as_json() if isinstance(what, Gap) else what
         body = b"".join((head.encode(), orjson.dumps(data), b"}"))

@@ -16,6 +16,8 @@ from bridge.messages.privacy import GivenBack, Personal, RawFrame
 from bridge.messages.replies import Failure
 from bridge.messages.trace import Traced
 
+Epoch = Annotated[int, Field(ge=0, description="The number of the leadership: it grows with each.")]
+Instance = Annotated[str, Field(description="Which bridge: its host, and a part of its own.")]
 Transport = Annotated[str, Field(description="How Tactium is reached: `socket` or `database`.")]
 Peer = Annotated[str, Field(description="Where Tactium is.")]
 Count = Annotated[int, Field(ge=0)]
@@ -143,4 +145,51 @@ class CommandEnded(Traced):
         return f"command.{self.outcome}"
 
 
-Notice = LinkUp | LinkDown | Gap | Resync | FrameMalformed | ReplyLate | CommandEnded
+@dataclass(slots=True)
+class LeaderGained:
+    """A bridge leads from now on: it is the one that is connected to Tactium."""
+
+    type: ClassVar[str] = "leader.gained"
+
+    epoch: Epoch
+    instance: Instance
+    reason: str
+    """Why it does."""
+
+
+@dataclass(slots=True)
+class LeaderLost:
+    """A bridge does not lead any more."""
+
+    type: ClassVar[str] = "leader.lost"
+
+    epoch: Epoch
+    instance: Instance
+    reason: str
+    """Why not."""
+
+
+@dataclass(slots=True)
+class Heartbeat:
+    """A bridge leads and is alive. Said each second; transient, and in no journal."""
+
+    type: ClassVar[str] = "heartbeat"
+
+    epoch: Epoch
+    instance: Instance
+    published_until: Moment | None
+    """Up to when all that Tactium said is at the broker; null where it was never heard."""
+
+
+Notice = (
+    LinkUp
+    | LinkDown
+    | Gap
+    | Resync
+    | FrameMalformed
+    | ReplyLate
+    | CommandEnded
+    | LeaderGained
+    | LeaderLost
+    | Heartbeat
+)

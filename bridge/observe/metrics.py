@@ -104,11 +104,11 @@ class Metrics:
 
     def text(self, status: Status, depth: Depth, oldest_seconds: float) -> bytes:
         """Return everything in Prometheus' text format."""
-        self._link_up.set(status["link"].ok)
+        self._link_up.set(bool(status["link"].ok))
         self._broker_up.set(status.is_connected)
         self._broker_blocked.set(status.is_hindered("broker"))
         self._leader.set(status.role == "leader")
-        self._journal_ok.set(status["journal"].ok)
+        self._journal_ok.set(bool(status["journal"].ok))
         self._journal_events.set(depth.messages)
         self._journal_waiting.set(depth.waiting)
         self._journal_bytes.set(depth.bytes)

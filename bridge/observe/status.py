@@ -10,14 +10,18 @@ from typing import Any, Literal, get_args
 from bridge.core.ports import Part
 from bridge.messages.envelope import timestamp
 
+Role = Literal["leader", "standby"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
 
 @dataclass(frozen=True, slots=True)
 class Light:
-    """One part: whether it is well, since when that is so, and what was last said of it."""
+    """One part: whether it is well, since when that is so, and what was last said of it.
 
-    ok: bool
+    `ok` is None for what this bridge need not have.
+    """
+
+    ok: bool | None
     since: datetime
     reason: str
 
@@ -31,7 +35,8 @@ class Status:
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
-        self.role: Literal["leader"] = "leader"
+        self.role: Role = "standby"
+        self._leader = ""
         self._hindered: dict[Part, Light] = {}
         self._lights = {part: Light(ok=False, since=clock(), reason="starting") for part in PARTS}
 
@@ -39,18 +44,22 @@ class Status:
         return f"<Status: {self}>"
 
     def __str__(self) -> str:
-        dark = [f"{part} ({self[part].reason})" for part in PARTS if not self[part].ok]
-        return f"waits for {', '.join(dark)}" if dark else "all is well"
+        dark = [f"{part} ({self[part].reason})" for part in PARTS if self[part].ok is False]
+        if dark:
+            return f"waits for {', '.join(dark)}"
+        return "all is well" if self.role == "leader" else f"on standby: {self._leader} leads"
 
     def __getitem__(self, part: Part) -> Light:
         """Return a part's light; one that is there and does not do its work is not well."""
         light = self._lights[part]
+        if part == "link" and self.role == "standby" and self._leader:
+            return Light(None, light.since, f"{self._leader} leads")
         return self._hindered.get(part, light) if light.ok else light
 
     @property
     def is_ready(self) -> bool:
-        """Whether all parts are well."""
-        return all(self[part].ok for part in PARTS)
+        """Whether all parts are well; one who stands by has no link to Tactium."""
+        return all(self[part].ok is not False for part in PARTS)
 
     def is_hindered(self, part: Part) -> bool:
         """Return whether a part does not do its work, though it may be there."""
@@ -59,7 +68,14 @@ class Status:
     @property
     def is_connected(self) -> bool:
         """Whether there are connections to the broker, whatever it takes."""
-        return self._lights["broker"].ok
+        return bool(self._lights["broker"].ok)
+
+    def lead(self, *, leads: bool, instance: str) -> None:
+        """Note whether this bridge leads, and who does."""
+        role: Role = "leader" if leads else "standby"
+        if role != self.role or not self._leader:
+            self._lights["link"] = Light(ok=False, since=self._clock(), reason="starting")
+        self.role, self._leader = role, instance
 
     def change(self, part: Part, *, ok: bool, reason: str) -> bool:
         """Note how a part is; return whether that is a change from well to ill or back."""

@@ -51,6 +51,10 @@ class Watch:
     def __repr__(self) -> str:
         return f"<Watch: {self.status}>"
 
+    def leads(self, instance: str, *, here: bool) -> None:
+        """Show who leads."""
+        self.status.lead(leads=here, instance=instance)
+
     def changed(self, part: Part, *, ok: bool, reason: str) -> None:
         """Show how a part is."""
         if self.status.change(part, ok=ok, reason=reason) and ok and part in PEERS:

@@ -1,5 +1,6 @@
 """The settings: `slices`, one for each room, and `sources`, where they come from."""
 
+from bridge.settings.nodes import broker_nodes
 from bridge.settings.slices import (
     DATABASES,
     AgentsSettings,
@@ -30,6 +31,7 @@ __all__ = [
     "PolicyRule",
     "Settings",
     "Slice",
+    "broker_nodes",
     "load",
     "secrets_of",
 ]

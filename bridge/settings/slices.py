@@ -18,14 +18,19 @@ from pydantic import (
 )
 from yarl import URL
 
+from bridge.settings.nodes import broker_nodes
+
 
 def _amqp_url(secret: SecretStr) -> SecretStr:
     try:
-        url = URL(secret.get_secret_value())
+        hosts = [url.host for url in broker_nodes(secret.get_secret_value())]
     except ValueError:
-        url = URL()
-    if url.scheme not in ("amqp", "amqps") or not url.host or not _is_host(url.host):
-        raise ValueError("must be amqp://user:password@host:port/vhost, or amqps:// for TLS")
+        hosts = []
+    if not hosts or not all(host and _is_host(host) for host in hosts):
+        raise ValueError(
+            "must be amqp://user:password@host:port/vhost, or amqps:// for TLS, "
+            "with commas between the nodes of a cluster"
+        )
     return secret
 
 
@@ -147,6 +152,16 @@ class AmqpSettings(Slice):
     heartbeat_seconds: int = Field(default=10, alias="heartbeat", ge=1, le=3600)
     connect_timeout_seconds: float = Field(default=5.0, alias="connect_timeout", gt=0, le=300)
     confirm_timeout_seconds: float = Field(default=30.0, alias="confirm_timeout", gt=0, le=600)
+    history: bool = False
+    history_age_seconds: int = Field(
+        default=7 * 86_400, alias="history_age", ge=60, le=366 * 86_400
+    )
+    history_bytes: Annotated[int, Field(ge=1024 * 1024)] = 10 * 1024**3
+
+    @property
+    def nodes(self) -> tuple[URL, ...]:
+        """The URL of each node, which are tried in turn."""
+        return broker_nodes(self.url.get_secret_value())
 
 
 class PolicyRule(BaseModel):

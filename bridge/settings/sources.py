@@ -28,6 +28,7 @@ from pydantic_settings import SettingsError as UnreadableError
 from yarl import URL
 
 from bridge.errors import SettingsError
+from bridge.settings.nodes import split_nodes
 from bridge.settings.slices import Settings, Slice
 
 PREFIX = "BRIDGE_"
@@ -46,15 +47,15 @@ LEAST_SECRET = 8
 
 def secrets_of(settings: Settings) -> list[str]:
     """Return what must never be shown, in each way in which it may be written."""
-    secrets = _secrets_of_url(settings.amqp.url)
+    urls = split_nodes(settings.amqp.url.get_secret_value())
     if settings.link.database_url is not None:
-        secrets += _secrets_of_url(settings.link.database_url)
+        urls.append(settings.link.database_url.get_secret_value())
+    secrets = [secret for url in urls for secret in _secrets_of_url(url)]
     token = settings.http.token
     return [*secrets, *([token.get_secret_value()] if token else [])]
 
 
-def _secrets_of_url(secret: SecretStr) -> list[str]:
-    text = secret.get_secret_value()
+def _secrets_of_url(text: str) -> list[str]:
     try:
         url = URL(text)
     except ValueError:  # not so for whoever connects with it

@@ -22,6 +22,8 @@ PATIENCE_SECONDS = 20.0
 SETTLE_SECONDS = 2.0
 """Before a broker is killed: it may lose a queue that was declared just now (see its `kill`)."""
 
+LEADERSHIP = (".heartbeat", ".leader.gained", ".leader.lost")
+
 OpenSite = Callable[..., AbstractAsyncContextManager["Site"]]
 
 
@@ -49,10 +51,15 @@ class Site:
                 f"{self.prefix}.{stream}", "topic", durable=True
             )
             await queue.bind(exchange, "#")
-        await queue.consume(self.inbox.put, no_ack=True)
+        await queue.consume(self._take_in, no_ack=True)
         mailbox = await self.channel.declare_queue(exclusive=True)
         await mailbox.consume(self.replies.put, no_ack=True)
         self.reply_to = mailbox.name
+
+    async def _take_in(self, message: AbstractIncomingMessage) -> None:
+        """Keep what this site's tests are about: who leads is told all the time."""
+        if not (message.routing_key or "").endswith(LEADERSHIP):
+            await self.inbox.put(message)
 
     async def next_message(self) -> AbstractIncomingMessage:
         """Return the next message of either exchange."""

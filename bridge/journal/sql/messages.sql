@@ -11,13 +11,15 @@ ROLLBACK
 INSERT INTO state (journal_id, sequence, dropped) VALUES (?, 0, 0)
 
 -- name: read_state
-SELECT journal_id, sequence, first, heard_at, dropped, dropped_from, dropped_to, forgot_at
+SELECT journal_id, sequence, first, heard_at, dropped, dropped_from, dropped_to, forgot_at,
+    epoch, leads
 FROM state
 
 -- name: write_state
 UPDATE state
 SET sequence = ?, first = ?, heard_at = ?,
-    dropped = ?, dropped_from = ?, dropped_to = ?, forgot_at = ?
+    dropped = ?, dropped_from = ?, dropped_to = ?, forgot_at = ?,
+    epoch = ?, leads = ?
 
 -- name: measure_all
 SELECT coalesce(sum(bytes), 0) FROM batches

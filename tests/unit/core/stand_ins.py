@@ -30,6 +30,15 @@ PATIENCE_SECONDS = 2.0
 Fault = Callable[[], Awaitable[None]]
 
 
+class Certain:
+    """A `Fence` that knows that no other bridge leads."""
+
+    is_sure = True
+
+    async def until_sure(self) -> None:
+        """Return at once."""
+
+
 class ScriptedLink:
     """Keeps what is written; before it is, the next of `faults` happens, if there is one."""
 
@@ -197,7 +206,12 @@ class Desk:
             return datetime.now(UTC)
 
         self.runner = Runner(
-            link=self.link, command_log=self.log, settings=given, clock=clock, calls=self.calls
+            link=self.link,
+            command_log=self.log,
+            fence=Certain(),
+            settings=given,
+            clock=clock,
+            calls=self.calls,
         )
         self.dispatcher = Dispatcher(
             runner=self.runner,

@@ -12,9 +12,10 @@ from pathlib import Path
 import orjson
 import pytest
 
+from bridge.core.notes import Begun
 from bridge.errors import JournalBusy, JournalCorrupt, JournalUnwritable
 from bridge.journal import batch
-from bridge.journal.commands import SWEEP_EVERY, Begun, Memory
+from bridge.journal.commands import SWEEP_EVERY, Memory
 from bridge.journal.reader import Reader
 from bridge.journal.sqlite import SQL, number
 from bridge.journal.store import Dropped, News, Store

@@ -1,0 +1,372 @@
+"""Who leads: whoever has the exclusive queue `tactium.leader`, of which there is one.
+
+That queue, and the commands, come over one connection: the broker frees both
+together. Who leads proves each moment that it still has the queue, and trusts that
+proof for less than the broker takes to give up a connection that is silent: a
+process that was stopped meanwhile knows when it wakes that it may lead no more.
+
+The states:
+
+    waiting     it is not known yet who leads
+    leading     this bridge has the queue
+    doubting    it had it; whether it has is about to be known
+    alone       it had it; the broker is away, or another connection of its own has it
+    following   another bridge leads
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any, Literal, cast
+
+import structlog
+from aio_pika.abc import AbstractConnection, AbstractQueue
+from aiormq import Channel
+from aiormq.abc import DeliveredMessage
+from pamqp.commands import Basic
+from ulid_transform import ulid_now
+
+from bridge.amqp import notes
+from bridge.amqp.connection import Health, keep_connected
+from bridge.amqp.consumer import Consumer
+from bridge.amqp.following import Following, Kind
+from bridge.amqp.outbox import PERSISTENT, Outbox
+from bridge.amqp.session import FOREIGN
+from bridge.amqp.topology import Topology
+from bridge.core.leadership import Candidate, Leader
+from bridge.core.notes import Note
+from bridge.core.ports import Clock, Observer
+from bridge.errors import BrokerDown, BrokerError, Unconfirmed
+from bridge.messages.envelope import CONTENT_TYPE, Envelope, timestamp
+from bridge.messages.notices import Heartbeat
+from bridge.settings import AmqpSettings
+
+log = structlog.get_logger(__name__)
+
+CONNECTION = "commands"
+BEAT_SECONDS = 1.0
+PROBE_SECONDS = 0.25
+"""How often one who stands by looks whether anybody leads."""
+
+SILENT_SECONDS = 3.5
+"""Who has the queue and is silent for so long is no bridge that lives."""
+
+EPOCH_SECONDS = 2.0
+RETRY_SECONDS = 0.1
+_BLOCKED_TODO = "the broker keeps no epoch for now: see its alarms"
+
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""It goes on while the machine sleeps, where a system has such a clock."""
+
+State = Literal["waiting", "leading", "doubting", "alone", "following"]
+
+
+class AmqpLeadership:
+    """Owns the connection over which this bridge leads, or waits until it can."""
+
+    def __init__(  # noqa: PLR0913 - it is where the broker and the bridge meet
+        self,
+        settings: AmqpSettings,
+        topology: Topology,
+        consumer: Consumer,
+        outbox: Outbox,
+        health: Health,
+        observer: Observer,
+        *,
+        envelope: Envelope,
+        instance: str,
+        clock: Clock,
+    ) -> None:
+        # Half the heartbeat: after three of them, at most, the broker frees the queue.
+        self._heartbeat_seconds = max(1, settings.heartbeat_seconds // 2)
+        self._settings = settings.model_copy(update={"heartbeat_seconds": self._heartbeat_seconds})
+        self._topology = topology
+        self._consumer = consumer
+        self._outbox = outbox
+        self._health = health
+        self._observer = observer
+        self._envelope = envelope
+        self.instance = instance
+        self._clock = clock
+        self._state: State = "waiting"
+        self._leader: Leader | None = None  # that was heard last
+        self._epoch = 0
+        self._proved_at = 0.0  # by the clock of `_time`
+        self._doubted = asyncio.Event()
+        self._sure = asyncio.Event()
+        self._is_connected = False
+        self._is_stopping = False
+        self._notes = 0
+
+    def __repr__(self) -> str:
+        return f"<AmqpLeadership: {self._state}, epoch {self._epoch}>"
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether no other bridge can lead at this moment."""
+        return self.may_speak and self._state == "leading"
+
+    @property
+    def may_speak(self) -> bool:
+        """Whether Tactium may be written to, as one who leads or goes on alone."""
+        # The broker gives up a silent connection after two heartbeats, at the soonest.
+        if self._state == "leading" and _time() - self._proved_at > 1.5 * self._heartbeat_seconds:
+            self._doubt("it could not be proved in time: was this process stopped?")
+        return self._state in ("leading", "alone")
+
+    @property
+    def may_publish(self) -> bool:
+        """Whether what is in the journal may go out: not while it is in doubt whose it is."""
+        return self.may_speak or self._state != "doubting"
+
+    async def until_sure(self) -> None:
+        """Wait until this bridge leads beyond doubt."""
+        while not self.is_sure:
+            await self._sure.wait()
+            await asyncio.sleep(0)
+
+    async def run(self, candidate: Candidate) -> None:
+        """Take part, over as many connections as it takes, until cancelled."""
+
+        async def use(connection: AbstractConnection, on_ready: Callable[[], None]) -> None:
+            self._is_connected = True
+            await self._take_part(candidate, connection, on_ready)
+
+        async def on_down(error: BrokerError) -> None:
+            was_connected, self._is_connected = self._is_connected, False
+            if not was_connected:  # else it is tried at once whether it comes back
+                await self._go_on_alone(candidate, str(error))
+
+        await keep_connected(CONNECTION, self._settings, self._health, use, on_down)
+
+    async def stop(self) -> None:
+        """Take no more commands. What was delivered can still be concluded."""
+        self._is_stopping = True
+        await self._consumer.stop()
+
+    async def tell(self, note: Note, states: notes.States) -> None:
+        """Let those who stand by know a note; returns when the broker has it for them."""
+        self._notes += 1
+        body = notes.spell(notes.Told(self._notes, note, states))
+        while True:
+            try:
+                return await self._outbox.tell(
+                    self._topology.standbys, "", body, kind=Kind.NOTE, message_id=self.instance
+                )
+            except (BrokerDown, Unconfirmed):
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _take_part(
+        self, candidate: Candidate, connection: AbstractConnection, on_ready: Callable[[], None]
+    ) -> None:
+        """Lead, or follow until nobody leads and then lead, as long as the connection lasts."""
+        declaring = await connection.channel()
+        epochs = await self._topology.declare_leading(declaring)
+        following: Following | None = None
+        while True:
+            asked_at = _time()
+            queue = await self._topology.maybe_lead(connection)
+            if queue is not None:
+                break
+            if following is None:
+                following = await self._follow(candidate, connection)
+                on_ready()
+            await self._until_nobody_leads(candidate, following)
+        if following is not None:
+            await following.drain()
+            on_ready = _is_ready_already
+        epoch = await self._next_epoch(candidate, epochs)
+        await self._lead(candidate, connection, queue, on_ready, epoch=epoch, asked_at=asked_at)
+
+    async def _follow(self, candidate: Candidate, connection: AbstractConnection) -> Following:
+        """Follow whoever leads, from now on."""
+        self._leader = None
+        channel = await connection.channel(on_return_raises=True)
+        await self._topology.declare_standby(channel, self.instance)
+        following = Following(
+            cast("Channel", await channel.get_underlay_channel()),
+            candidate,
+            self._topology,
+            source=self._envelope.source,
+            instance=self.instance,
+            on_leader=self._heard_leader,
+            on_stranger=self._heard_stranger,
+        )
+        await following.begin()
+        return following
+
+    def _heard_leader(self, leader: Leader) -> None:
+        self._leader = leader
+        self._observer.hindered("broker", None)
+
+    def _heard_stranger(self, site: str) -> None:
+        self._observer.hindered(
+            "broker", f"a bridge of site {site!r} leads under the prefix of this one"
+        )
+
+    async def _until_nobody_leads(self, candidate: Candidate, following: Following) -> None:
+        """Stand by for whoever has the queue; return once nobody has it."""
+        loop = asyncio.get_running_loop()
+        begun_at = loop.time()
+        known: Leader | None = None
+        if not candidate.leads:
+            await self._stand_by(candidate, None)
+        while await following.has_leader():
+            leader = self._leader
+            if leader is not None and (known is None or leader.epoch != known.epoch):
+                known = leader
+                await self._stand_by(candidate, leader)
+                await following.ask_for_agents()
+            elif known is None and loop.time() - begun_at > SILENT_SECONDS:
+                await self._go_on_alone(candidate, "who has the broker's leadership is silent")
+            await asyncio.sleep(PROBE_SECONDS)
+
+    async def _stand_by(self, candidate: Candidate, leader: Leader | None) -> None:
+        self._state = "following"
+        self._sure.clear()
+        if leader is not None:
+            log.info("standing_by", leader=leader.instance, epoch=leader.epoch)
+        await candidate.stand_by(leader)
+
+    async def _go_on_alone(self, candidate: Candidate, reason: str) -> None:
+        if self._state in ("waiting", "doubting") and candidate.leads:
+            self._state = "alone"
+            await candidate.go_on_alone(reason)
+
+    async def _next_epoch(self, candidate: Candidate, epochs: AbstractQueue) -> int:
+        """Return the number of this leadership; the broker keeps it for the next one."""
+        highest = candidate.last_epoch
+        try:
+            async with asyncio.timeout(EPOCH_SECONDS):
+                kept = []
+                while (message := await epochs.get(fail=False)) is not None:
+                    kept.append(message)
+                    with suppress(ValueError):
+                        highest = max(highest, int(message.body))
+                properties = Basic.Properties(delivery_mode=PERSISTENT)
+                channel = await epochs.channel.get_underlay_channel()
+                await channel.basic_publish(
+                    str(highest + 1).encode(), routing_key=epochs.name, properties=properties
+                )
+                for message in kept:
+                    await message.ack()
+        except TimeoutError:
+            log.warning("epoch_not_kept", epoch=highest + 1, todo=_BLOCKED_TODO)
+        return highest + 1
+
+    async def _lead(
+        self,
+        candidate: Candidate,
+        connection: AbstractConnection,
+        queue: AbstractQueue,
+        on_ready: Callable[[], None],
+        *,
+        epoch: int,
+        asked_at: float,
+    ) -> None:
+        """Lead for as long as the connection lasts; ends only by raising."""
+        self._epoch, self._state, self._proved_at = epoch, "leading", asked_at
+        self._doubted.clear()
+        self._observer.hindered("broker", None)
+        works: list[Coroutine[Any, Any, None]] = [
+            self._prove(queue),
+            self._doubted_long_enough(),
+        ]
+        tasks = {asyncio.create_task(work) for work in works}
+        try:
+            await candidate.lead(epoch, "nobody else led")
+            self._sure.set()
+            await self._answer_letters(candidate, queue)
+            tasks |= {
+                asyncio.create_task(self._beat(candidate)),
+                asyncio.create_task(self._consumer.consume(connection, candidate.accept, on_ready)),
+            }
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._doubt("its connection to the broker is lost")
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled():
+                task.result()
+        raise BrokerDown("the connection was lost over which it led")
+
+    def _doubt(self, reason: str) -> None:
+        """Note that another bridge may lead from now on."""
+        if self._state == "leading":
+            self._state = "doubting"
+            self._sure.clear()
+            self._doubted.set()
+            report = log.info if self._is_stopping else log.warning
+            report("leadership_in_doubt", epoch=self._epoch, reason=reason)
+
+    async def _doubted_long_enough(self) -> None:
+        """End this connection once it is in doubt: the next one decides."""
+        await self._doubted.wait()
+        raise BrokerDown("whether it leads is in doubt")
+
+    async def _prove(self, queue: AbstractQueue) -> None:
+        """Prove again and again that the queue is this connection's."""
+        while True:
+            await asyncio.sleep(min(1.0, self._heartbeat_seconds / 4))
+            asked_at = _time()
+            await queue.channel.declare_queue(queue.name, passive=True)
+            self._proved_at = asked_at
+
+    async def _beat(self, candidate: Candidate) -> None:
+        """Say each second that this bridge leads and lives."""
+        loop = asyncio.get_running_loop()
+        next_at = loop.time()
+        while True:
+            until = await candidate.published_until()
+            beat = Heartbeat(self._epoch, self.instance, timestamp(until) if until else None)
+            sealed = self._envelope.seal_loose(beat, ulid_now(), self._clock(), self._epoch)
+            exchange = self._topology.exchanges["bridge"]
+            if self.is_sure:
+                with suppress(BrokerDown, Unconfirmed):
+                    await self._outbox.tell(
+                        exchange,
+                        sealed.routing_key,
+                        sealed.body,
+                        kind=sealed.type,
+                        message_id=sealed.id,
+                        content_type=CONTENT_TYPE,
+                    )
+            next_at = max(next_at + BEAT_SECONDS, loop.time())
+            await asyncio.sleep(next_at - loop.time())
+
+    async def _answer_letters(self, candidate: Candidate, queue: AbstractQueue) -> None:
+        """Let those who begin to stand by know the agents; other letters only look for us."""
+        telling: set[asyncio.Task[None]] = set()
+
+        async def on_letter(letter: DeliveredMessage) -> None:
+            properties = letter.header.properties
+            if properties.message_type == Kind.AGENTS_WANTED and properties.reply_to:
+                task = asyncio.create_task(self._tell_agents(candidate, properties.reply_to))
+                telling.add(task)
+                task.add_done_callback(telling.discard)
+
+        channel = await queue.channel.get_underlay_channel()
+        await channel.basic_consume(queue.name, on_letter, no_ack=True)
+
+    async def _tell_agents(self, candidate: Candidate, reply_to: str) -> None:
+        is_first = True
+        with suppress(BrokerError, *FOREIGN):  # it asks again, over its next connection
+            for body in notes.spell_agents(candidate.states()):
+                await self._outbox.tell(
+                    "", reply_to, body, kind=Kind.AGENTS, headers={"first": is_first}
+                )
+                is_first = False
+
+
+def _is_ready_already() -> None:
+    """Say it no second time."""
+
+
+def _time() -> float:
+    """Return seconds of a clock that goes on while this process, or its machine, is stopped."""
+    return time.clock_gettime(_CLOCK)

@@ -1,0 +1,83 @@
+"""The command log of a bridge that leads: what it notes, those who stand by note too.
+
+A command goes out only when they know of it, so that the one who takes over never
+runs it a second time; and its reply only when they know that, so that it answers
+the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+
+from bridge.core.leadership import Standbys
+from bridge.core.notes import Begun, Ended
+from bridge.core.ports import CommandLog, Remembered
+from bridge.messages.notices import CommandEnded
+from bridge.messages.replies import SealedReply
+
+PATIENCE_SECONDS = 2.0
+"""How long an answer waits until they know it; after that the requester goes first."""
+
+
+class SharedLog:
+    """A `CommandLog` that tells the `standbys` what it writes to the one of this bridge."""
+
+    def __init__(self, log: CommandLog, standbys: Standbys) -> None:
+        self._log = log
+        self._standbys = standbys
+
+    def __repr__(self) -> str:
+        return f"<SharedLog: {self._log}>"
+
+    @property
+    def forgot_at(self) -> datetime | None:
+        """Up to when commands may have been begun that are not remembered any more."""
+        return self._log.forgot_at
+
+    async def recall(self, identity: bytes) -> Remembered | None:
+        """Return what is known of a command. Raises `JournalError`."""
+        return await self._log.recall(identity)
+
+    async def begin(
+        self,
+        identity: bytes,
+        digest: bytes,
+        frame: bytes,
+        at: datetime,
+        states: Mapping[str, bytes | None],
+    ) -> None:
+        """Note that a command's bytes go out; returns once that is kept, here and there."""
+        note = Begun(identity, digest, at, frame)
+        await asyncio.gather(
+            self._log.begin(identity, digest, frame, at, states),
+            self._standbys.tell(note, states),
+        )
+
+    async def end(
+        self,
+        trace: CommandEnded,
+        at: datetime,
+        *,
+        identity: bytes | None,
+        digest: bytes,
+        reply: SealedReply,
+    ) -> None:
+        """Publish the trace of a command and note its reply; returns once that is kept.
+
+        Raises `JournalError`.
+        """
+        await asyncio.gather(
+            self._log.end(trace, at, identity=identity, digest=digest, reply=reply),
+            self._tell_end(identity, digest, at, reply),
+        )
+
+    async def _tell_end(
+        self, identity: bytes | None, digest: bytes, at: datetime, reply: SealedReply
+    ) -> None:
+        if identity is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await self._standbys.tell(Ended(identity, digest, at, reply), {})
