@@ -22,7 +22,8 @@ EventData = events.Event | notices.Notice | dict[str, Any]
 class Event:
     """One event: its envelope, and its `data` as an object of the class that its type names.
 
-    `key` is its routing key, `body` the message as it came. `late` says that it was
+    `key` is its routing key, `body` the message as it came. `epoch` grows with each
+    leadership; a heartbeat has no `sequence`: 0. `late` says that it was
     published over 5 s after it was read; `trace` is what the headers `traceparent`
     and `tracestate` hold.
     """
@@ -33,6 +34,7 @@ class Event:
     subject: str
     time: datetime
     sequence: int
+    epoch: int
     data: EventData
     key: str
     body: bytes
@@ -47,7 +49,8 @@ class _Envelope(BaseModel):
     type: str
     subject: str
     time: datetime
-    sequence: int
+    sequence: int = 0
+    epoch: int = 0
     data: dict[str, Any]
 
 

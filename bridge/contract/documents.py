@@ -77,9 +77,10 @@ def _envelope_schema(said: list[Schema]) -> Schema:
     properties: dict[str, Schema] = {
         "specversion": {"const": "1.0", "description": "The version of CloudEvents."},
         "id": {
-            "pattern": r"^[0-9A-Za-z]+-\d{20}$",
+            "pattern": r"^[0-9A-Za-z]+(-\d{20})?$",
             "description": "Never changes, however often the event is sent: with `source`, the key "
-            "to deduplicate by. What stands before the dash names the journal.",
+            "to deduplicate by. What stands before the dash names the journal; a heartbeat's has "
+            "none.",
         },
         "source": {"pattern": "^/tactium/", "description": "Which bridge: `/tactium/<site>`."},
         "type": {"pattern": r"^tactium\.", "description": "What happened; says what `data` holds."},
@@ -89,16 +90,23 @@ def _envelope_schema(said: list[Schema]) -> Schema:
         "dataschema": {"format": "uri", "description": "The schema of `data`."},
         "sequence": {
             "pattern": r"^\d{20}$",
-            "description": "Orders as text, and grows by one with each message of a journal.",
+            "description": "Orders as text, and grows by one with each message of a journal; a "
+            "heartbeat, which goes through none, has none.",
         },
         "partitionkey": {"description": "The same as `subject`."},
     }
     strings = {key: {"type": "string", **each} for key, each in properties.items()}
+    epoch = {
+        "type": "integer",
+        "minimum": 0,
+        "description": "Of the leadership in which it was taken in: it grows with each. What a "
+        "bridge says that leads no more has a lower one than its successor.",
+    }
     data = {"type": "object", "description": "What happened, by `type`: see the folders beside."}
     schema = {
         "type": "object",
         "description": f"What is around every event: CloudEvents 1.0, structured ({CONTENT_TYPE}).",
-        "properties": {**strings, "data": data},
-        "required": [*strings, "data"],
+        "properties": {**strings, "epoch": epoch, "data": data},
+        "required": [*(each for each in strings if each != "sequence"), "epoch", "data"],
     }
     return _document(ENVELOPE, "Event", schema, said[:1])

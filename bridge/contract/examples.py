@@ -19,6 +19,9 @@ from bridge.messages.notices import (
     CommandEnded,
     FrameMalformed,
     Gap,
+    Heartbeat,
+    LeaderGained,
+    LeaderLost,
     LinkDown,
     LinkUp,
     ReplyLate,
@@ -29,6 +32,8 @@ from bridge.wire.frame import Decoder, Frame
 from bridge.wire.grammar import reread, understand
 
 JOURNAL_ID = "01JD7M2Q8Z5VHJ4T1R6W9K3XNB"
+_EPOCH = 7
+_INSTANCE = "bridge-a-5H8J2K"
 _CALL_ID = "01JD7M3A1B2C3D4E5F6G7H8J9K"
 _MOMENT = datetime(2026, 11, 22, 12, 0, 0, 123_456, UTC)
 _STEP = timedelta(seconds=7, microseconds=1_250)
@@ -67,10 +72,13 @@ def command(name: str) -> dict[str, Any]:
 def messages() -> list[dict[str, Any]]:
     """Return an example of every message on the two exchanges, in one order of events."""
     envelope = Envelope(site="main", journal_id=JOURNAL_ID)
-    return [
-        orjson.loads(envelope.seal(each, number, _MOMENT + number * _STEP).body)
+    sealed = [
+        envelope.seal(each, number, _MOMENT + number * _STEP, _EPOCH)
         for number, each in enumerate([*_heard(), *_notices()], 42)
     ]
+    beat = Heartbeat(_EPOCH, _INSTANCE, timestamp(_MOMENT))
+    sealed.append(envelope.seal_loose(beat, "01JD7M5C9P", _MOMENT + _STEP, _EPOCH))
+    return [orjson.loads(each.body) for each in sealed]
 
 
 def replies() -> list[dict[str, Any]]:
@@ -108,6 +116,8 @@ def _notices() -> Iterator[Occurrence]:
     yield LinkUp("socket", peer, "registered")
     yield Gap(begin, end, "link_down")
     yield Resync(12, 2, 0.84)
+    yield LeaderGained(_EPOCH, _INSTANCE, "nobody else led")
+    yield LeaderLost(_EPOCH, _INSTANCE, "it was stopped")
     malformed = b"<jose><EndCall$"
     yield FrameMalformed.of("a frame within a frame", malformed.decode(), malformed)
     yield ReplyLate("jose", "pause", "01JD7M4X", "<jose><OK>$")

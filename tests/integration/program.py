@@ -23,8 +23,12 @@ async def program(
     cwd: Path,
     environment: Mapping[str, str] = MappingProxyType({}),
     script: Path | None = None,
+    log: Path | None = None,
 ) -> AsyncIterator[Process]:
-    """Run `tactium-bridge`, or a script, inside; whatever happens, it is gone afterwards."""
+    """Run `tactium-bridge`, or a script, inside; whatever happens, it is gone afterwards.
+
+    With a `log`, what it says is added to that file.
+    """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *([str(script)] if script else ["-m", "bridge"]),
@@ -33,7 +37,7 @@ async def program(
         env={"PATH": os.environ["PATH"], "TMPDIR": str(cwd), **environment},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=PIPE,
-        stderr=PIPE,
+        stderr=PIPE if log is None else log.open("ab"),
     )
     try:
         yield process
