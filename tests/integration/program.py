@@ -29,6 +29,7 @@ async def program(
 
     With a `log`, what it says is added to that file.
     """
+    kept = log.open("ab") if log is not None else None
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *([str(script)] if script else ["-m", "bridge"]),
@@ -37,7 +38,7 @@ async def program(
         env={"PATH": os.environ["PATH"], "TMPDIR": str(cwd), **environment},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=PIPE,
-        stderr=PIPE if log is None else log.open("ab"),
+        stderr=kept or PIPE,
     )
     try:
         yield process
@@ -45,6 +46,8 @@ async def program(
         if process.returncode is None:
             process.kill()
         await process.communicate()
+        if kept is not None:
+            kept.close()
 
 
 async def ended(process: Process, timeout_seconds: float = STOP_SECONDS) -> tuple[int, str, str]:
