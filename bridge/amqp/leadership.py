@@ -212,7 +212,8 @@ class AmqpLeadership:
         loop = asyncio.get_running_loop()
         begun_at = loop.time()
         known: Leader | None = None
-        if not candidate.leads:
+        has_led = candidate.leads and candidate.last_epoch > 0
+        if not has_led:
             await self._stand_by(candidate, None)
         while await following.has_leader():
             leader = self._leader
@@ -220,7 +221,7 @@ class AmqpLeadership:
                 known = leader
                 await self._stand_by(candidate, leader)
                 await following.ask_for_agents()
-            elif known is None and loop.time() - begun_at > SILENT_SECONDS:
+            elif has_led and known is None and loop.time() - begun_at > SILENT_SECONDS:
                 await self._go_on_alone(candidate, "who has the broker's leadership is silent")
             await asyncio.sleep(PROBE_SECONDS)
 
@@ -301,8 +302,8 @@ class AmqpLeadership:
             self._state = "doubting"
             self._sure.clear()
             self._doubted.set()
-            report = log.info if self._is_stopping else log.warning
-            report("leadership_in_doubt", epoch=self._epoch, reason=reason)
+            if not self._is_stopping:
+                log.warning("leadership_in_doubt", epoch=self._epoch, reason=reason)
 
     async def _doubted_long_enough(self) -> None:
         """End this connection once it is in doubt: the next one decides."""

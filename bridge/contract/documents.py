@@ -9,7 +9,7 @@ from bridge.contract.schemas import Schema, schema_of
 from bridge.messages.commands import NAMES, Command
 from bridge.messages.envelope import CONTENT_TYPE, schema_tag
 from bridge.messages.kinds import CLASSES, OWN, PREFIX
-from bridge.messages.notices import CommandEnded
+from bridge.messages.notices import CommandEnded, Heartbeat
 from bridge.messages.replies import Reply
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -108,5 +108,7 @@ def _envelope_schema(said: list[Schema]) -> Schema:
         "description": f"What is around every event: CloudEvents 1.0, structured ({CONTENT_TYPE}).",
         "properties": {**strings, "epoch": epoch, "data": data},
         "required": [*(each for each in strings if each != "sequence"), "epoch", "data"],
+        "if": {"properties": {"type": {"not": {"const": f"{OWN}{Heartbeat.type}"}}}},
+        "then": {"required": ["sequence"]},
     }
     return _document(ENVELOPE, "Event", schema, said[:1])

@@ -90,7 +90,7 @@ class Bridge:
 
     @property
     def leads(self) -> bool:
-        """Whether it leads; before it has heard of anybody, whether it did at its end."""
+        """Whether it leads, or did at its end; one that never heard of another does."""
         return self._journal.leads
 
     async def lead(self, epoch: int, reason: str) -> None:

@@ -38,7 +38,7 @@ class Candidate(Protocol):
 
     @property
     def leads(self) -> bool:
-        """Whether it leads; before it has heard of anybody, whether it did at its end."""
+        """Whether it leads, or did at its end; one that never heard of another does."""
 
     async def lead(self, epoch: int, reason: str) -> None:
         """Lead from now on, or go on under a new epoch; returns when commands may come."""

@@ -124,8 +124,11 @@ class Link(Protocol):
         will be.
         """
 
-    async def take_back(self, frame: bytes) -> bool:
-        """Take back what Tactium has not taken yet; return whether that was still possible."""
+    async def take_back(self, frame: bytes) -> bool | None:
+        """Take back what Tactium has not taken yet; return whether that was still possible.
+
+        None where it cannot be known now: it is tried again, before anything else is written.
+        """
 
     def settle(self, frame: bytes) -> None:
         """Note that a frame was answered: there is nothing to take back any more."""
@@ -198,7 +201,7 @@ class Journal(Protocol):
 
     @property
     def leads(self) -> bool:
-        """Whether this bridge leads; after the opening, whether it did at its end."""
+        """Whether it leads, or did at its end; one that never heard of another does."""
 
     def lead(self, epoch: int) -> None:
         """Note that this bridge leads, and seal from now on with its epoch."""

@@ -100,7 +100,8 @@ class Runner:
     def link_down(self) -> None:
         """Hold what is not written; what is written and not answered has lost its answer."""
         self._link_is_up.clear()
-        self._correlator.reset_but(self._awaited.keys() if self._link.keeps_answers else set())
+        if not self._link.keeps_answers:
+            self._correlator.reset_all()
         for agent in list(self._awaited):
             if self._link.keeps_answers:  # it may come yet, and must answer nothing else then
                 self._correlator.give_up(agent)
@@ -296,12 +297,15 @@ class Runner:
             raise
         finally:
             del self._awaited[agent]
+        if not answer.done() and is_back is None:  # as unknown as with a link that is lost
+            self._correlator.give_up(agent)
+            return True, False, None
         if not answer.done():
-            return False, is_back, None
+            return False, bool(is_back), None
         if answer.result() is not None:
             self._link.settle(frame)
             return True, False, answer.result()
-        return True, is_back, None
+        return True, bool(is_back), None
 
     def _settle(self, agent: str, result: Result | None) -> None:
         answer = self._awaited.get(agent)

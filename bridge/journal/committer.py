@@ -69,7 +69,7 @@ class Committer:
         self.heard_at: datetime | None = None
         self.settled = 0
         self.epoch = 0
-        self.leads = False
+        self.leads = True
         self._missed_until: datetime | None = None
         self._shed: Dropped | None = None
         self._lost_agents = False

@@ -83,7 +83,7 @@ class DurableJournal:
 
     @property
     def leads(self) -> bool:
-        """Whether this bridge leads; after the opening, whether it did at the end."""
+        """Whether it leads, or did at its end; one that never heard of another does."""
         return self._committer.leads
 
     async def maybe_oldest(self) -> datetime | None:

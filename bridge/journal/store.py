@@ -89,7 +89,7 @@ class State:
     dropped: Dropped | None = None
     forgot_at: datetime | None = None  # up to when commands may be forgotten that came again later
     epoch: int = 0  # of the last time that this bridge led
-    leads: bool = False  # whether it did when this was written
+    leads: bool = True  # as far as was known when this was written
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,15 +132,18 @@ class DatabaseLink:
             self._written.discard(frame)
             raise
 
-    async def take_back(self, frame: bytes) -> bool:
-        """Delete the row of a frame; return whether Tactium had not taken it yet."""
+    async def take_back(self, frame: bytes) -> bool | None:
+        """Delete the row of a frame; return whether Tactium had not taken it yet.
+
+        None where the database does not say: it is tried as soon as it is there again.
+        """
         if not self._presence.is_up:
-            return False  # it is tried as soon as the database is there again
+            return None
         try:
             is_taken_back = await self._tables.take_back(self._text(frame))
         except LinkError as error:
             self.distrust(str(error))
-            return False
+            return None
         self._written.discard(frame)
         return is_taken_back
 
@@ -253,7 +256,7 @@ class DatabaseLink:
         odd = [row.id for row, piece in zip(rows, pieces, strict=True) if not _is_frame(piece)]
         left = await self._tables.delete(ids, odd)
         for row in rows:
-            del self._known[str(row.id)]
+            self._known.pop(str(row.id), None)  # of two with the same number
         self._known |= {str(row.id): _digest(row) for row in left}
         if left and not self._is_told:
             log.error("rows_not_deleted", rows=len(left), todo=_NOT_DELETED)

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import (
@@ -20,6 +21,7 @@ from sqlalchemy import (
     ColumnClause,
     ColumnElement,
     Connection,
+    Dialect,
     Select,
     TableClause,
     column,
@@ -43,10 +45,18 @@ from bridge.links.guard import Guard
 
 _Done = TypeVar("_Done")
 
+_SEQUENCE = text(
+    "SELECT name, name IS NULL OR has_sequence_privilege(name, 'USAGE') "
+    "FROM pg_get_serial_sequence(:table, :id) AS found(name)"
+)
+
 STATEMENT_SECONDS = 10.0
 """How long the database may take for a statement before it is given up."""
 
 CLOSE_SECONDS = 1.0
+
+IDLE_SECONDS = 20.0
+"""A connection over which nothing was written for so long is looked at before it is used."""
 
 TRIES = 4
 """How often something is tried that the database refuses, before it is given up."""
@@ -101,6 +111,7 @@ class Tables:
         self._reading: AsyncConnection | None = None
         self._writing: AsyncConnection | None = None
         self._number = 0  # the last that we gave
+        self._written_at = 0.0  # by the loop's clock
         self._inbound: _Found
         self._outbound: _Found
         self._aside: _Found | None = None
@@ -122,6 +133,7 @@ class Tables:
 
         Raises `LinkError`.
         """
+        self._check_file()
         try:
             with translated():
                 async with asyncio.timeout(self._connect_seconds):
@@ -132,6 +144,14 @@ class Tables:
             yield
         finally:
             await self._close()
+
+    def _check_file(self) -> None:
+        """Raise `LinkDown` where SQLite would begin a new file, in which nothing is."""
+        url = self._engine.url
+        path = url.database or ""
+        is_file = url.get_backend_name() == "sqlite" and path[:5] not in ("", ":memo", "file:")
+        if is_file and not Path(path).exists():
+            raise LinkDown(f"there is no file {path}")
 
     async def keep_others_out(self) -> bool | None:
         """Keep other bridges from reading while these are open; return whether none does.
@@ -176,6 +196,7 @@ class Tables:
         cannot be asked: it may have taken them then.
         """
         async with self._is_writing:
+            await self._see_that_it_writes()
             await _insist(partial(self._write, texts))
 
     async def take_back(self, text: str) -> bool:
@@ -207,11 +228,27 @@ class Tables:
         outbound = self._outbound
         async with self._transaction(self._writing) as connection:
             rows = await connection.execute(outbound.all().order_by(outbound.id.desc()))
-            latest = next((row.id for row in rows if str(row.text).rstrip() == text), None)
+            latest = next((row for row in rows if str(row.text).rstrip() == text), None)
             if latest is None:
                 return False
-            gone = await connection.execute(delete(outbound.table).where(outbound.id == latest))
+            same = outbound.id == latest.id if latest.id is not None else outbound.id.is_(None)
+            gone = await connection.execute(delete(outbound.table).where(same))
             return gone.rowcount > 0
+
+    async def _see_that_it_writes(self) -> None:
+        """Connect anew where nothing was written for a while: servers end what is idle."""
+        now = asyncio.get_running_loop().time()
+        is_idle, self._written_at = now - self._written_at > IDLE_SECONDS, now
+        if not is_idle or self._writing is None:
+            return
+        try:
+            async with self._transaction(self._writing) as connection:
+                await connection.execute(self._outbound.all().limit(1))
+        except LinkError:
+            await _let_go(self._writing)
+            with translated():
+                async with asyncio.timeout(self._connect_seconds):
+                    self._writing = await self._engine.connect()
 
     async def _write(self, texts: Sequence[str]) -> None:
         """Write rows; numbers that we give are higher than all there are, and all we gave."""
@@ -250,7 +287,22 @@ class Tables:
             columns = [each.id, each.text] if is_numbered else [each.text]
             rows = select(*columns).where(nothing)
             await reading.execute(insert(each.table).from_select(columns, rows))
+        if reading.dialect.name == "postgresql" and not self._gives_numbers:
+            await self._find_sequence(reading)
         await reading.rollback()
+
+    async def _find_sequence(self, connection: AsyncConnection) -> None:
+        """See that PostgreSQL lets us use what gives the numbers of rows that are written.
+
+        It looks at that right, of a SERIAL column, only as it gives one.
+        """
+        outbound = self._outbound
+        may_be = await connection.execute(
+            _SEQUENCE, {"table": outbound.quoted_name(connection.dialect), "id": outbound.id.name}
+        )
+        name, may_use = may_be.one()
+        if name is not None and not may_use:
+            raise LinkRefused(f"permission denied for sequence {name}: grant USAGE on it")
 
     async def _rows(self, statement: Select[Any]) -> list[Row]:
         async with self._transaction(self._reading) as connection:
@@ -270,9 +322,7 @@ class Tables:
         connections = (self._reading, self._writing)
         self._reading = self._writing = None
         for each in filter(None, connections):
-            with suppress(LinkError), translated():
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await each.close()
+            await _let_go(each)
         self._guard.leave()
 
 
@@ -285,9 +335,19 @@ class _Found:
     text: ColumnClause[Any]
     full_name: str
 
+    def quoted_name(self, dialect: Dialect) -> str:
+        """Return the table's name as SQL has it."""
+        return dialect.identifier_preparer.format_table(self.table)
+
     def all(self) -> Select[Any]:
         """Return the question for all rows."""
         return select(self.id.label("id"), self.text.label("text"))
+
+
+async def _let_go(connection: AsyncConnection) -> None:
+    with suppress(LinkError), translated():
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await connection.close()
 
 
 async def _insist(do: Callable[[], Awaitable[_Done]]) -> _Done:

@@ -110,7 +110,7 @@ class TcpLink:
 
         await self._presence.keep(hold)
 
-    async def take_back(self, frame: bytes) -> bool:  # noqa: ARG002 - as the other way has it
+    async def take_back(self, frame: bytes) -> bool | None:  # noqa: ARG002 - as the other way has it
         """Return that what is written cannot be taken back."""
         return False
 

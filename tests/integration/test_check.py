@@ -15,6 +15,7 @@ from aio_pika import connect
 from pydantic import BaseModel, SecretStr
 
 from bridge.check import Line, Verdict, check
+from bridge.check.database import check as check_database
 from bridge.sandbox import RabbitMQNode, private_rabbitmq
 from bridge.settings import AmqpSettings, HttpSettings, JournalSettings, LinkSettings, Settings
 from tests.integration.conftest import make_site
@@ -245,3 +246,13 @@ async def test_the_command_says_it_and_ends_accordingly(site: Site, tmp_path: Pa
     assert (code, out) == (2, "")
     assert "BRIDGE_LINK__PORT" in err
     await until(lambda: site.tactium.clients == 0)
+
+
+async def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    """`check` with a mistyped path says so, and leaves nothing behind."""
+    path = tmp_path / "typo.db"
+    url = f"sqlite:///{path}"
+    given = LinkSettings.model_validate({"transport": "database", "database_url": url})
+    said = [line async for line in check_database(given)]
+    assert "there is no file" in said[-1].found
+    assert not path.exists()

@@ -38,6 +38,7 @@ ENVELOPE_KEYS = [
     "dataschema",
     "sequence",
     "partitionkey",
+    "epoch",
     "data",
 ]
 OUTBOUND = "<jose><A><15068><0><9988><0><7017><Fatura><cpf-1><dialer.CampaignName=Discador;x>$"

@@ -40,7 +40,8 @@ async def test_run_finishes_what_is_in_flight_and_exits_0(
         assert code == 0
         assert out == ""
         lines = [json.loads(line) for line in err.splitlines()]
-        assert [line["event"] for line in lines][-2:] == ["link_down", "stopped"]
+        last = [line["event"] for line in lines][-3:]
+        assert last == ["link_down", "leading_no_more", "stopped"]
         assert "guest:guest" not in err
         queue = await site.channel.get_queue("tactium.commands", ensure=False)
         kept = await queue.get(timeout=5)

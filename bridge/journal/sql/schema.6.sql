@@ -1,4 +1,5 @@
--- Version 6: how often a bridge had led when this one last did, and whether it still does.
+-- Version 6: the number of the leadership that was this bridge's, and whether it leads: one
+-- that has never heard of another does.
 
 ALTER TABLE state ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE state ADD COLUMN leads INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE state ADD COLUMN leads INTEGER NOT NULL DEFAULT 1;

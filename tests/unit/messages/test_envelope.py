@@ -59,8 +59,8 @@ def sealed(what: Occurrence, sequence: int = 42, at: datetime = AT) -> dict[str,
 
 
 def test_the_example_of_the_contract() -> None:
-    """The event that contract.md §2 prints comes out key by key, in that order."""
-    message = ENVELOPE.seal(CallStarted(**CALL), 42, AT)
+    """The event that contract.md §2 prints comes out key by key, in that order, with an epoch."""
+    message = ENVELOPE.seal(CallStarted(**CALL), 42, AT, 7)
     expected = {
         "specversion": "1.0",
         "id": "01JD7M2Q8Z5V-00000000000000000042",
@@ -72,6 +72,7 @@ def test_the_example_of_the_contract() -> None:
         "dataschema": "tag:tactium-bridge,2026:schema/1/call.started",
         "sequence": "00000000000000000042",
         "partitionkey": "jose",
+        "epoch": 7,
         "data": CALL,
     }
     assert message.body.decode() == json.dumps(expected, ensure_ascii=False, separators=(",", ":"))

@@ -43,6 +43,8 @@ HARMLESS = {
     "command": "one of twelve, or what stood in its place",
     "outcome": "one of nine",
     "transport": "the bridge's own word",
+    "instance": "a host, and six characters of chance",
+    "published_until": "a moment",
     "peer": "a host and a port",
     "reason": "the bridge's own words",
     "error": "the bridge's own words",
