@@ -79,6 +79,7 @@ class Publisher:
         """Publish from the lowest number not settled, for as long as the connection lasts."""
         channel = await connection.channel()
         await self._topology.declare_exchanges(channel)
+        await self._topology.declare_history(channel)
         await self._topology.declare_dead(channel)
         events = cast("Channel", await channel.get_underlay_channel())
         replies = await (await connection.channel(on_return_raises=True)).get_underlay_channel()

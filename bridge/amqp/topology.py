@@ -31,6 +31,11 @@ MOST_UNANSWERED = 100_000
 MOST_LETTERS = 100
 """To who leads, not read yet: it may be stopped in its tracks."""
 
+SEGMENTS = 20
+LEAST_SEGMENT_BYTES = 1024 * 1024
+MOST_SEGMENT_BYTES = 500_000_000
+"""Of the history: what is too old, or too much, goes a segment at a time."""
+
 MOST_UNFOLLOWED = 100_000
 MOST_UNFOLLOWED_BYTES = 128 * 1024 * 1024
 """What one who stands by has not read yet: where more comes, it asks for all anew."""
@@ -106,6 +111,8 @@ class Topology:
         self._commands_topic = Exchange(self.commands, ExchangeType.TOPIC)
         self._dead_fanout = Exchange(self.dead, ExchangeType.FANOUT)
         kind = {"x-queue-type": "quorum"} if settings.queue_type == "quorum" else {}
+        self.history = f"{prefix}.history"
+        self._history_stream = _history(self.history, settings) if settings.history else None
         self._standbys_fanout = Exchange(self.standbys, ExchangeType.FANOUT)
         self._epochs_queue = Queue(self.epochs, kind)
         self._dead_queue = Queue(
@@ -135,7 +142,7 @@ class Topology:
     @property
     def own_queues(self) -> frozenset[str]:
         """The bridge's own queues, as globs, which nobody's reply may reach."""
-        own = (self.commands, self.given_up, self.dead, self.leader, self.epochs)
+        own = (self.commands, self.given_up, self.dead, self.leader, self.epochs, self.history)
         return frozenset((*own, self.standby("*")))
 
     @property
@@ -147,8 +154,9 @@ class Topology:
             self._dead_fanout,
             self._standbys_fanout,
         ]
-        queues = (self._dead_queue, self._given_up_queue, self._commands_queue, self._epochs_queue)
-        return [*exchanges, *queues]
+        queues = [self._dead_queue, self._given_up_queue, self._commands_queue, self._epochs_queue]
+        history = [self._history_stream] if self._history_stream is not None else []
+        return [*exchanges, *queues, *history]
 
     def standby(self, instance: str) -> str:
         """Return the name of the queue through which a bridge follows the one that leads."""
@@ -158,6 +166,15 @@ class Topology:
         """Declare what events go to. Raises `TopologyConflict`."""
         for exchange in self._topics:
             await exchange.declare(channel)
+
+    async def declare_history(self, channel: AbstractChannel) -> None:
+        """Declare where events are kept for who comes later, if they are to be.
+
+        Raises `TopologyConflict`.
+        """
+        if self._history_stream is not None:
+            stream = await self._history_stream.declare(channel)
+            await stream.bind(self.exchanges["events"], "#")
 
     async def declare_leading(self, channel: AbstractChannel) -> AbstractQueue:
         """Declare what leading and standing by need; return the queue that keeps the epoch.
@@ -220,6 +237,18 @@ class Topology:
         commands = await self._commands_queue.declare(channel)
         await commands.bind(self.commands, routing_key="#")
         return commands, given_up
+
+
+def _history(name: str, settings: AmqpSettings) -> Queue:
+    """Return the stream of all events; its oldest segments go, as a whole, when it is full."""
+    segment = min(MOST_SEGMENT_BYTES, max(LEAST_SEGMENT_BYTES, settings.history_bytes // SEGMENTS))
+    arguments = {
+        "x-queue-type": "stream",
+        "x-max-age": f"{settings.history_age_seconds}s",
+        "x-max-length-bytes": settings.history_bytes,
+        "x-stream-max-segment-size-bytes": segment,
+    }
+    return Queue(name, arguments)
 
 
 def _conflict(what: str, name: str, error: ChannelPreconditionFailed) -> TopologyConflict:

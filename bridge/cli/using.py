@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Coroutine
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,16 +19,22 @@ from bridge import app
 from bridge.cli.configuring import CONFIG, settings_of
 from bridge.client import BridgeClient, Event, Options, Reply
 from bridge.client.client import PATIENCE_SECONDS
+from bridge.client.subscription import Subscription
 from bridge.contract import examples
 from bridge.contract.described import field_texts, first_paragraph
 from bridge.errors import BridgeError
 from bridge.messages.commands import Command, Disposition, Request
-from bridge.messages.kinds import CLASSES
+from bridge.messages.kinds import CLASSES, OWN
+from bridge.messages.notices import Heartbeat
 from bridge.observe import logs
 from bridge.observe.masking import short_type, shown
 from bridge.settings import LogSettings, Settings, secrets_of
 
 _BROKER = "The broker is that of the setting amqp.url (BRIDGE_AMQP__URL)."
+
+
+_HEARTBEAT = f"{OWN}{Heartbeat.type}"
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 class _Json(click.ParamType[dict[str, Any]]):
@@ -67,13 +75,41 @@ def send_command() -> None:
     """Hold the subcommands."""
 
 
+class _Since(click.ParamType[datetime | timedelta]):
+    """A moment (ISO 8601), or how long ago."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime | timedelta:
+        """Return either; refuse the rest."""
+        ago = re.fullmatch(r"(\d{1,9})([smhd])", str(value))
+        try:
+            if ago:
+                return timedelta(seconds=int(ago[1]) * _SECONDS[ago[2]])
+            return datetime.fromisoformat(str(value)).astimezone()
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is neither such as 15m, 2h or 1d, nor such as 2026-11-22T12:00")
+
+
 @click.command("tail")
 @click.argument("patterns", nargs=-1, metavar="[PATTERN]…")
 @CONFIG
 @click.option("--json", "as_json", is_flag=True, help="One whole event a line, for pipes.")
 @click.option("--bridge", "of_bridge", is_flag=True, help="What the bridge says of itself.")
+@click.option(
+    "--since",
+    type=_Since(),
+    help="Begin so long ago (30s, 15m, 2h, 1d) or at a moment; the bridge's history must be on.",
+)
 def tail_command(
-    patterns: tuple[str, ...], config: Path | None, *, as_json: bool, of_bridge: bool
+    patterns: tuple[str, ...],
+    config: Path | None,
+    since: datetime | timedelta | None,
+    *,
+    as_json: bool,
+    of_bridge: bool,
 ) -> None:
     """Print events as they flow, until Ctrl-C.
 
@@ -84,23 +120,29 @@ def tail_command(
     \b
     tactium-bridge tail '*.call.#'
     tactium-bridge tail --json | jq -c '.data | {agent, call_id}'
+    tactium-bridge tail --since 2h 'jose.#'
     tactium-bridge tail --bridge 'main.gap' 'main.link.*'
     """  # noqa: D301 - click knows lines to keep by a real backspace, which r""" would not be
+    if since is not None and of_bridge:
+        raise click.UsageError("the history is of events: --since and --bridge do not go together")
     settings = settings_of(config)
     line = _whole if as_json else _brief(mask=settings.log.mask)
-    _use(settings, lambda bridge: _tail(bridge, patterns, line, of_bridge=of_bridge))
+
+    def subscribed(bridge: BridgeClient) -> Subscription:
+        if of_bridge:
+            return bridge.notices(*patterns)
+        return bridge.events(*patterns, since=since)
+
+    _use(settings, lambda bridge: _tail(subscribed(bridge), line, with_beats=bool(patterns)))
 
 
 async def _tail(
-    bridge: BridgeClient,
-    patterns: tuple[str, ...],
-    line: Callable[[Event], str],
-    *,
-    of_bridge: bool,
+    subscription: Subscription, line: Callable[[Event], str], *, with_beats: bool
 ) -> None:
-    subscribe = bridge.notices if of_bridge else bridge.events
-    async for event in subscribe(*patterns):
-        _print(line(event))
+    """Print what comes; a heartbeat each second only where it was asked for."""
+    async for event in subscription:
+        if with_beats or event.type != _HEARTBEAT:
+            _print(line(event))
 
 
 def _whole(event: Event) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Any
 
@@ -30,6 +31,19 @@ def checked_nodes(text: Any) -> tuple[URL, ...]:
         raise BridgeError(
             "the url must be amqp://user:password@host:port/vhost, or amqps://"
         ) from None
+
+
+def checked_moment(since: Any, queue: Any) -> datetime | None:
+    """Return from when on events are asked for. Raises `BridgeError` for what is no moment."""
+    if since is None:
+        return None
+    if queue is not None:
+        raise BridgeError("since reads the history, which is nobody's queue: give one of the two")
+    if isinstance(since, timedelta):
+        return datetime.now(UTC) - since
+    if isinstance(since, datetime) and since.tzinfo is not None:
+        return since
+    raise BridgeError(f"since must be an aware datetime, or a timedelta, not {since!r}")
 
 
 def check_subscription(patterns: tuple[Any, ...], queue: Any, prefetch: Any) -> None:

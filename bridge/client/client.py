@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, TypedDict, Unpack
 
 from ulid_transform import ulid_now
 
-from bridge.client.checking import as_json, check_options, check_subscription, checked_nodes
+from bridge.client.checking import (
+    as_json,
+    check_options,
+    check_subscription,
+    checked_moment,
+    checked_nodes,
+)
 from bridge.client.commander import Asked, Commander
 from bridge.client.subscription import Subscription, Wish
 from bridge.client.tracing import present_trace
@@ -76,6 +82,7 @@ class BridgeClient:
         queue: str | None = None,
         arguments: Mapping[str, Any] = QUORUM,
         prefetch: int = PREFETCH,
+        since: datetime | timedelta | None = None,
     ) -> Subscription:
         """Return the events whose routing keys match one of the patterns (default: all).
 
@@ -84,9 +91,16 @@ class BridgeClient:
         there; take the patterns of a queue away in RabbitMQ, for it keeps those that it
         once had. Without one they are heard from now on, for as long as the connection
         lasts. At most `prefetch` are on their way at a time. Asked for once more, a queue's
-        subscription is the same. Raises `BridgeError` for what RabbitMQ cannot take.
+        subscription is the same.
+
+        With `since`, a moment (aware) or how long ago, what has happened since then comes
+        first, and goes over into what happens: read from the bridge's history, which has
+        to be on (its setting `amqp.history`). It takes no `queue`.
+
+        Raises `BridgeError` for what RabbitMQ cannot take.
         """
-        return self._subscription("events", patterns, queue, arguments, prefetch)
+        moment = checked_moment(since, queue)
+        return self._subscription("events", patterns, queue, arguments, prefetch, moment)
 
     def notices(
         self,
@@ -198,10 +212,19 @@ class BridgeClient:
         queue: str | None,
         arguments: Mapping[str, Any],
         prefetch: int,
+        since: datetime | None = None,
     ) -> Subscription:
         exchange = f"{self._prefix}.{stream}"
         check_subscription(patterns, queue, prefetch)
-        wish = Wish(exchange, patterns or ("#",), queue, dict(arguments), prefetch)
+        wish = Wish(
+            exchange,
+            patterns or ("#",),
+            queue,
+            dict(arguments),
+            prefetch,
+            since,
+            f"{self._prefix}.history",
+        )
         for known in self._subscriptions:
             if queue is not None and known.wish == wish and not known.is_closed:
                 return known  # another would compete with it for the same events

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 import structlog
@@ -27,9 +28,14 @@ from yarl import URL
 from bridge.amqp.session import FOREIGN
 from bridge.client.event import Event, read
 from bridge.client.keeping import keep_connected
+from bridge.client.patterns import matcher
 from bridge.errors import BridgeError, BrokerDown, InvalidEvent, TopologyConflict
 
 log = structlog.get_logger(__name__)
+
+OFFSET = "x-stream-offset"
+CLOCKS_APART = timedelta(minutes=1)
+"""The broker knows when it got an event, by its own clock; the event, when it happened."""
 
 REMEMBERED = 10_000
 """Of so many events the ids are known: more than a broker has in hand when it is lost."""
@@ -40,7 +46,8 @@ class Wish:
     """What to subscribe to: an exchange, keys by pattern, and the queue to gather them in.
 
     Without a queue, an exclusive one lives as long as the connection does. At most
-    `prefetch` events are on their way at a time.
+    `prefetch` events are on their way at a time. `since` a moment, they are read from
+    the `history`, a stream, and filtered here.
     """
 
     exchange: str
@@ -48,6 +55,8 @@ class Wish:
     queue: str | None
     arguments: dict[str, Any]
     prefetch: int
+    since: datetime | None = None
+    history: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +87,8 @@ class Subscription(AsyncIterator[Event]):
         self._given: _Given | None = None  # to the body of the loop
         self._again: _Given | None = None  # what the body did not get through
         self._done: dict[tuple[str, str], None] = {}  # the latest last
+        self._offset: int | None = None  # in the history, of what was dealt with last
+        self._wants = matcher(wish.patterns)
         self._keeping: asyncio.Task[None] | None = None
         self._is_closed = False
 
@@ -110,7 +121,7 @@ class Subscription(AsyncIterator[Event]):
             self._keeping = asyncio.create_task(self._keep())
         if self._given is not None:
             given, self._given = self._given, None
-            self._remember(given.event)
+            self._remember(given)
             await _acknowledge(given.message)
         given, self._again = self._again or await self._next(), None
         self._given = given
@@ -139,13 +150,28 @@ class Subscription(AsyncIterator[Event]):
                 log.warning("event_unreadable", reason=str(error), todo=_FOREIGN_PUBLISHER)
                 await _refuse(message)
                 continue
-            if (event.source, event.id) in self._done:
+            if not self._is_wanted(event):
+                self._note_offset(message)
                 await _acknowledge(message)
                 continue
             return _Given(message, event)
 
-    def _remember(self, event: Event) -> None:
-        self._done[event.source, event.id] = None
+    def _is_wanted(self, event: Event) -> bool:
+        """Whether an event was asked for, and not given before."""
+        if (event.source, event.id) in self._done:
+            return False
+        since = self._wish.since
+        return since is None or (event.time >= since and self._wants(event.key))
+
+    def _note_offset(self, message: AbstractIncomingMessage) -> None:
+        """Note how far the history is read; after a connection is lost it goes on there."""
+        offset = message.headers.get(OFFSET)
+        if isinstance(offset, int):
+            self._offset = offset
+
+    def _remember(self, given: _Given) -> None:
+        self._note_offset(given.message)
+        self._done[given.event.source, given.event.id] = None
         if len(self._done) > REMEMBERED:
             del self._done[next(iter(self._done))]
 
@@ -162,13 +188,14 @@ class Subscription(AsyncIterator[Event]):
         await _find(connection, wish.exchange)
         channel = await connection.channel()
         await channel.set_qos(prefetch_count=wish.prefetch)
-        queue = await _queue(channel, wish)
-        for pattern in wish.patterns:
-            await queue.bind(wish.exchange, pattern)
+        queue, arguments = await self._source(channel)
         underlay = cast("Channel", await channel.get_underlay_channel())
         cancelled = asyncio.create_task(_cancelled(underlay))
         try:
-            await queue.consume(self._arrived.put)
+            try:
+                await queue.consume(self._arrived.put, arguments=arguments)
+            except ChannelPreconditionFailed as error:
+                raise TopologyConflict(f"queue {queue.name!r} cannot be read so: {error}") from None
             on_ready()
             await asyncio.wait((cancelled, underlay.closing), return_when=asyncio.FIRST_COMPLETED)
             is_cancelled = cancelled.done()
@@ -178,6 +205,26 @@ class Subscription(AsyncIterator[Event]):
         if is_cancelled:
             raise BrokerDown("the broker ended the consumer: was its queue deleted?")
         raise BrokerDown("the connection was lost")
+
+    async def _source(self, channel: AbstractChannel) -> tuple[AbstractQueue, dict[str, Any]]:
+        """Return the queue to read, and how: from which place of the history.
+
+        Raises `TopologyConflict` where there is no history, or the queue is another's.
+        """
+        wish = self._wish
+        if wish.since is None:
+            queue = await _queue(channel, wish)
+            for pattern in wish.patterns:
+                await queue.bind(wish.exchange, pattern)
+            return queue, {}
+        try:
+            history = await channel.get_queue(wish.history)
+        except ChannelNotFoundEntity:
+            raise TopologyConflict(
+                f"there is no {wish.history}: set amqp.history (BRIDGE_AMQP__HISTORY) at the bridge"
+            ) from None
+        place: int | datetime = wish.since - CLOCKS_APART
+        return history, {OFFSET: place if self._offset is None else self._offset + 1}
 
     def _forget_what_arrived(self) -> None:
         """Drop what was not given yet: the broker brings it again."""
