@@ -90,7 +90,11 @@ class _Since(click.ParamType[datetime | timedelta]):
                 return timedelta(seconds=int(ago[1]) * _SECONDS[ago[2]])
             return datetime.fromisoformat(str(value)).astimezone()
         except (ValueError, OverflowError):
-            self.fail(f"{value!r} is neither such as 15m, 2h or 1d, nor such as 2026-11-22T12:00")
+            self.fail(
+                f"{value!r} is neither such as 15m, 2h or 1d, nor such as 2026-11-22T12:00",
+                param,
+                ctx,
+            )
 
 
 @click.command("tail")

@@ -1,4 +1,4 @@
-"""Patterns of routing keys, as a topic exchange reads them: `*` is a word, `#` any number of them."""
+"""Patterns of routing keys, as a topic exchange reads them: `*` a word, `#` any number."""
 
 from __future__ import annotations
 

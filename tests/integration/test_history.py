@@ -24,6 +24,7 @@ pytestmark = pytest.mark.socket_only
 
 async def said(site: Site, *codes: int, agent: str = "ana") -> None:
     """Let Tactium say a status for each code, and wait until they are published."""
+    await site.tactium.wait_for(lambda: site.tactium.administrators == 1)
     await site.say("".join(f"<{agent}><S><{code}>$" for code in codes))
     for code in codes:
         assert (await site.next_data(f"{agent}.agent.status"))["code"] == code
