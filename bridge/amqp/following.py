@@ -21,11 +21,13 @@ from bridge.amqp.properties import trace_of
 from bridge.amqp.topology import Topology
 from bridge.core.leadership import Candidate, Leader
 from bridge.messages.kinds import OWN
+from bridge.messages.notices import Heartbeat, LeaderLost
 from bridge.messages.trace import trace_text
 
 log = structlog.get_logger(__name__)
 
-HEARTBEAT = f"{OWN}heartbeat"
+HEARTBEAT = f"{OWN}{Heartbeat.type}"
+_LOST = f"{OWN}{LeaderLost.type}"
 
 
 class Kind(StrEnum):
@@ -74,6 +76,7 @@ class Following:
         self._numbers: dict[str, int] = {}  # the last of each journal, and of the notes
         self._is_whole = True  # whether all since the agents were asked for has come
         self._drained = asyncio.Event()
+        self.was_left = False  # by a leader that said so
 
     def __repr__(self) -> str:
         return f"<Following: epoch {self._epoch}>"
@@ -161,11 +164,13 @@ class Following:
             self._count(journal, int(said["sequence"]))
             trace = trace_text(trace_of(properties.headers))
             self._candidate.follow(said, trace)
+            self.was_left = self.was_left or said["type"] == _LOST
 
     def _heard_heartbeat(self, data: dict[str, Any]) -> None:
         if data["instance"] == self._instance or data["epoch"] < self._epoch:
             return
         self._epoch = data["epoch"]
+        self.was_left = False
         until = data["published_until"]
         moment = datetime.fromisoformat(until) if until else None
         leader = Leader(data["epoch"], data["instance"], moment)

@@ -51,6 +51,9 @@ BEAT_SECONDS = 1.0
 PROBE_SECONDS = 0.25
 """How often one who stands by looks whether anybody leads."""
 
+GRACE_SECONDS = 0.75
+"""Who leads and lost its connection gets it back, if it comes again so soon."""
+
 SILENT_SECONDS = 3.5
 """Who has the queue and is silent for so long is no bridge that lives."""
 
@@ -208,22 +211,29 @@ class AmqpLeadership:
         )
 
     async def _until_nobody_leads(self, candidate: Candidate, following: Following) -> None:
-        """Stand by for whoever has the queue; return once nobody has it."""
+        """Stand by for whoever has the queue; return once nobody has it any more."""
         loop = asyncio.get_running_loop()
         begun_at = loop.time()
         known: Leader | None = None
         has_led = candidate.leads and candidate.last_epoch > 0
         if not has_led:
             await self._stand_by(candidate, None)
-        while await following.has_leader():
+        left_at: float | None = None
+        while left_at is None or loop.time() < left_at + GRACE_SECONDS:
+            await asyncio.sleep(PROBE_SECONDS)
             leader = self._leader
+            if await following.has_leader():
+                left_at = None
+            elif following.was_left:
+                return
+            else:
+                left_at = left_at or loop.time()
             if leader is not None and (known is None or leader.epoch != known.epoch):
                 known = leader
                 await self._stand_by(candidate, leader)
                 await following.ask_for_agents()
             elif has_led and known is None and loop.time() - begun_at > SILENT_SECONDS:
                 await self._go_on_alone(candidate, "who has the broker's leadership is silent")
-            await asyncio.sleep(PROBE_SECONDS)
 
     async def _stand_by(self, candidate: Candidate, leader: Leader | None) -> None:
         self._state = "following"

@@ -22,6 +22,7 @@ from bridge.errors import SandboxError
 from bridge.sandbox.guard import Guard
 
 CTL_TIMEOUT_SECONDS = 60.0
+LOOPBACK = "127.0.0.1"
 _DEATH_TIMEOUT_SECONDS = 10.0
 _GREETING_TIMEOUT_SECONDS = 2.0
 _POLL_SECONDS = 0.05
@@ -35,13 +36,16 @@ class BrokerExited(SandboxError):
 class Broker(ABC):
     """One broker and all that belongs to it.
 
-    `port` of 127.0.0.1 takes AMQP; `name` is in what the broker says to a client
+    `port` of `address` takes AMQP; `name` is in what the broker says to a client
     first, so that another one on the same port is not mistaken for it.
     """
 
-    def __init__(self, cleaning: str, port: int) -> None:
+    def __init__(
+        self, cleaning: str, port: int, *, address: str = LOOPBACK, name: str | None = None
+    ) -> None:
         self.port = port
-        self.name = f"sandbox-{secrets.token_hex(6)}"
+        self.address = address
+        self.name = name or f"sandbox-{secrets.token_hex(6)}"
         self.folder = Path(tempfile.mkdtemp(prefix="rabbitmq-sandbox-"))
         self.guard = Guard(cleaning, str(self.folder), self.name)
         self._log = self.folder / "node.log"
@@ -61,7 +65,7 @@ class Broker(ABC):
         """Wait until the broker accepts AMQP; raises what `start` raises."""
         try:
             async with asyncio.timeout(timeout_seconds):
-                while not await _greets(self.port, self.name):
+                while not await _greets(self.address, self.port, self.name):
                     if self._has_exited():
                         raise BrokerExited(
                             self._complaint(
@@ -156,10 +160,10 @@ def _reap(process: subprocess.Popen[bytes]) -> None:
         raise SandboxError(f"Process {process.pid} was killed and does not end.") from None
 
 
-async def _greets(port: int, name: str) -> bool:
+async def _greets(address: str, port: int, name: str) -> bool:
     """Say whether the broker of that name takes AMQP connections on the port."""
     try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await asyncio.open_connection(address, port)
     except OSError:
         return False
     try:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bridge.errors import SandboxError
-from bridge.sandbox.broker import CTL_TIMEOUT_SECONDS, Broker, free_ports
+from bridge.sandbox.broker import CTL_TIMEOUT_SECONDS, LOOPBACK, Broker, free_ports
 from bridge.sandbox.command import run_command
 
 _NODE = "sandbox@localhost"
@@ -80,12 +80,41 @@ def find_native() -> NativeRabbitMQ | None:
     return NativeRabbitMQ(maybe_scripts, erlang, maybe_epmd, shutil.which("erl_call") or unlinked)
 
 
+@dataclass(frozen=True)
+class Seat:
+    """Where a broker's node is, and whom it belongs to; by default to nobody, on this machine.
+
+    The members of a cluster share the broker's `name`, the `cookie`, and on one machine
+    the epmd of the first. `inside` is what a program is run with to be elsewhere, such
+    as `ip netns exec …`, and then has the `address`.
+    """
+
+    node: str = _NODE
+    address: str = LOOPBACK
+    name: str | None = None
+    cookie: str | None = None
+    epmd_port: int | None = None
+    starts_epmd: bool = True
+    inside: tuple[str, ...] = ()
+    configuration: str = ""
+    erlang: str = ""
+
+    @property
+    def has_long_name(self) -> bool:
+        """Whether Erlang must be told that the name of the node's host has dots."""
+        return "." in self.node.partition("@")[2]
+
+
 class NativeBroker(Broker):
     """A broker and an epmd of its own, both children of this process."""
 
-    def __init__(self, installed: NativeRabbitMQ, *, short_library_path: bool) -> None:
-        port, self._distribution_port, self._epmd_port = free_ports(3)
-        super().__init__(_CLEANING, port)
+    def __init__(
+        self, installed: NativeRabbitMQ, *, short_library_path: bool, seat: Seat | None = None
+    ) -> None:
+        self.seat = seat or Seat()
+        port, self._distribution_port, self.epmd_port = free_ports(3)
+        self.epmd_port = self.seat.epmd_port or self.epmd_port
+        super().__init__(_CLEANING, port, address=self.seat.address, name=self.seat.name)
         self._installed = installed
         self._epmd: subprocess.Popen[bytes] | None = None
         self._write_files()
@@ -104,7 +133,7 @@ class NativeBroker(Broker):
     async def ctl(self, *arguments: str) -> str:
         """Run the package's rabbitmqctl; takes about a second."""
         return await run_command(
-            [str(self._installed.scripts / "rabbitmqctl"), "-q", *arguments],
+            [*self.seat.inside, str(self._installed.scripts / "rabbitmqctl"), "-q", *arguments],
             timeout_seconds=CTL_TIMEOUT_SECONDS,
             environment=self._environment,
         )
@@ -115,7 +144,7 @@ class NativeBroker(Broker):
             await self.ctl("eval", f"{expression}.")
             return
         answer = await run_command(
-            [self._installed.maybe_erl_call, "-r", "-sname", _NODE, "-e"],
+            [self._installed.maybe_erl_call, "-r", "-sname", self.seat.node, "-e"],
             timeout_seconds=_QUICK_CALL_TIMEOUT_SECONDS,
             environment=self._environment,
             text=f"{expression}.\n",
@@ -125,16 +154,17 @@ class NativeBroker(Broker):
 
     def _spawn(self, log: BinaryIO) -> subprocess.Popen[bytes]:
         # RabbitMQ would start an epmd too, but as a daemon that outlives it.
-        if self._epmd is None:
+        if self._epmd is None and self.seat.starts_epmd:
             self._epmd = self._popen([self._installed.epmd], log)
             self.guard.note(f"{self._epmd.pid}")
         server = self._popen([str(self._installed.scripts / "rabbitmq-server")], log)
-        self.guard.note(f"{self._epmd.pid} {server.pid}")
+        epmd = f"{self._epmd.pid} " if self._epmd is not None else ""
+        self.guard.note(f"{epmd}{server.pid}")
         return server
 
     def _popen(self, command: list[str], log: BinaryIO) -> subprocess.Popen[bytes]:
         return subprocess.Popen(  # noqa: S603 - found by find_native
-            command,
+            [*self.seat.inside, *command],
             env=self._environment,
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
@@ -158,10 +188,10 @@ class NativeBroker(Broker):
 
     def _write_files(self) -> None:
         files = {
-            ".erlang.cookie": secrets.token_hex(20),
+            ".erlang.cookie": self.seat.cookie or secrets.token_hex(20),
             "environment": "",
             "plugins": "[].",
-            "rabbitmq.conf": _CONFIGURATION.format(name=self.name),
+            "rabbitmq.conf": _CONFIGURATION.format(name=self.name) + self.seat.configuration,
             "advanced.config": "[].",
         }
         for name, content in files.items():
@@ -171,13 +201,15 @@ class NativeBroker(Broker):
 
     def _compose_environment(self) -> dict[str, str]:
         """Return the environment of the node's programs: nothing of the system's node in it."""
-        loopback = "-kernel inet_dist_use_interface {127,0,0,1}"
+        interface = "{" + self.seat.address.replace(".", ",") + "}"
+        loopback = f"-kernel inet_dist_use_interface {interface} {self.seat.erlang}".rstrip()
         return {
+            **({"RABBITMQ_USE_LONGNAME": "true"} if self.seat.has_long_name else {}),
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": str(self.folder),
             "ERL_CRASH_DUMP_SECONDS": "0",
-            "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "ERL_EPMD_PORT": f"{self._epmd_port}",
+            "ERL_EPMD_ADDRESS": self.seat.address,
+            "ERL_EPMD_PORT": f"{self.epmd_port}",
             # The start script then becomes the broker instead of waiting for it, so
             # that our child is the broker itself.
             "RUNNING_UNDER_SYSTEMD": "true",
@@ -191,8 +223,8 @@ class NativeBroker(Broker):
             "RABBITMQ_LOGS": "-",
             "RABBITMQ_LOG_BASE": str(self.folder / "log"),
             "RABBITMQ_MNESIA_BASE": str(self.folder / "data"),
-            "RABBITMQ_NODENAME": _NODE,
-            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": self.seat.node,
+            "RABBITMQ_NODE_IP_ADDRESS": self.seat.address,
             "RABBITMQ_NODE_PORT": f"{self.port}",
             "RABBITMQ_PID_FILE": str(self.folder / "pid"),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"+S 2:2 {loopback}",

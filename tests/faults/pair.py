@@ -12,7 +12,8 @@ from typing import Any
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
-from bridge.sandbox.broker import free_ports
+from bridge.sandbox.broker import LOOPBACK, free_ports
+from tests.faults.networks import Network
 from tests.integration.program import ended, environment_of, program
 from tests.integration.site import Site, until
 
@@ -22,14 +23,20 @@ LOOK_SECONDS = 0.5
 class Member:
     """One of them; `start` it again after it was killed."""
 
-    def __init__(self, site: Site, folder: Path, name: str, http_port: int, **more: str) -> None:
+    def __init__(
+        self, site: Site, folder: Path, name: str, network: Network | None, **more: str
+    ) -> None:
         self.name = name
         self._folder = folder
-        self._http_port = http_port
+        self._inside = network.inside if network else ()
+        address = network.address if network else LOOPBACK
+        (port,) = free_ports(1)
+        self._url = f"http://{address}:{port}/readyz"
         self._environment = {
             **environment_of(site.settings),
             "BRIDGE_JOURNAL__PATH": str(folder / f"{name}.db"),
-            "BRIDGE_HTTP__PORT": str(http_port),
+            "BRIDGE_HTTP__HOST": address,
+            "BRIDGE_HTTP__PORT": str(port),
             **more,
         }
         self._stack = AsyncExitStack()
@@ -53,6 +60,7 @@ class Member:
                 cwd=self._folder,
                 environment=self._environment,
                 log=self.log,
+                inside=self._inside,
             )
         )
 
@@ -64,11 +72,12 @@ class Member:
         """Return what `/readyz` answers, nothing where nobody does."""
         timeout = ClientTimeout(total=LOOK_SECONDS)
         with suppress(ClientError, TimeoutError, OSError):
-            async with ClientSession(timeout=timeout) as session:
-                url = f"http://127.0.0.1:{self._http_port}/readyz"
-                async with session.get(url) as response:
-                    said: dict[str, Any] = json.loads(await response.read())
-                    return said
+            async with (
+                ClientSession(timeout=timeout) as session,
+                session.get(self._url) as response,
+            ):
+                said: dict[str, Any] = json.loads(await response.read())
+                return said
         return {}
 
     async def is_ready_as(self, role: str) -> bool:
@@ -89,12 +98,24 @@ class Member:
 
 
 @asynccontextmanager
-async def open_pair(site: Site, folder: Path, **more: str) -> AsyncIterator[tuple[Member, Member]]:
-    """Run two bridges inside: the first leads, the second stands by."""
-    ports = free_ports(2)
+async def open_pair(
+    site: Site,
+    folder: Path,
+    *,
+    brokers: tuple[str, str] | None = None,
+    networks: tuple[Network, Network] | None = None,
+    **more: str,
+) -> AsyncIterator[tuple[Member, Member]]:
+    """Run two bridges inside: the first leads, the second stands by.
+
+    Each has `brokers` of its own, and is in a network of its own, where there are such.
+    """
+    url = site.settings.amqp.url.get_secret_value()
     first, second = (
-        Member(site, folder, name, port, **more)
-        for name, port in zip(("a", "b"), ports, strict=True)
+        Member(site, folder, name, network, **{"BRIDGE_AMQP__URL": broker, **more})
+        for name, broker, network in zip(
+            "ab", brokers or (url, url), networks or (None, None), strict=True
+        )
     )
     try:
         await first.start()

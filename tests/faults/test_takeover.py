@@ -219,11 +219,13 @@ async def test_leader_stopped_in_its_tracks(
         await prepare(url)
         trail = await listen_to_notices(url)
         sender = Sender(site.tactium, per_second=100)
-        more = {
-            "BRIDGE_AMQP__HEARTBEAT": str(HEARTBEAT_SECONDS),
-            "BRIDGE_LINK__IDLE_PROBE": "1",
-        }
-        async with open_pair(site, tmp_path, **more) as (first, second):
+        pair = open_pair(
+            site,
+            tmp_path,
+            BRIDGE_AMQP__HEARTBEAT=str(HEARTBEAT_SECONDS),
+            BRIDGE_LINK__IDLE_PROBE="1",
+        )
+        async with pair as (first, second):
             async with flowing(sender):
                 os.kill(first.process.pid, signal.SIGSTOP)
                 begin = time.monotonic()

@@ -73,11 +73,11 @@ class Sender:
             await asyncio.sleep(TURN_SECONDS)
 
 
-async def prepare(url: str) -> None:
+async def prepare(url: str, arguments: dict[str, Any] | None = None) -> None:
     """Declare the queue that takes everything."""
     async with await connect(url) as connection:
         channel = await connection.channel()
-        queue = await channel.declare_queue(QUEUE, durable=True)
+        queue = await channel.declare_queue(QUEUE, durable=True, arguments=arguments)
         for stream in ("events", "bridge"):
             exchange = await channel.declare_exchange(f"tactium.{stream}", "topic", durable=True)
             await queue.bind(exchange, "#")

@@ -78,7 +78,7 @@ def _link_to(tactium: Simulator) -> dict[str, Any]:
     """Return the settings of a link to this Tactium."""
     if tactium.database_url is not None:
         return {"transport": "database", "database_url": tactium.database_url}
-    return {"host": "127.0.0.1", "port": tactium.port}
+    return {"host": tactium.host, "port": tactium.port}
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -24,13 +24,15 @@ async def program(
     environment: Mapping[str, str] = MappingProxyType({}),
     script: Path | None = None,
     log: Path | None = None,
+    inside: Sequence[str] = (),
 ) -> AsyncIterator[Process]:
     """Run `tactium-bridge`, or a script, inside; whatever happens, it is gone afterwards.
 
-    With a `log`, what it says is added to that file.
+    With a `log`, what it says is added to that file. `inside` is a command to run it with.
     """
     kept = log.open("ab") if log is not None else None
     process = await asyncio.create_subprocess_exec(
+        *inside,
         sys.executable,
         *([str(script)] if script else ["-m", "bridge"]),
         *arguments,
