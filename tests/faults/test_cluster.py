@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,7 @@ async def test_the_leader_on_the_smaller_side_of_a_partition(
 ) -> None:
     """The other one leads; once it heals, one leads, and all that was heard is there."""
     async with open_networks(3) as (networks, here), open_cluster(networks) as cluster:
-        tactium = SimulatorOptions(**{**vars(default_tactium), "host": here})
+        tactium = replace(default_tactium, host=here)
         async with make_site(cluster.url(0), tmp_path / "journal", tactium=tactium) as site:
             url = cluster.url(0)
             await prepare(url, arguments={"x-queue-type": "quorum"})
