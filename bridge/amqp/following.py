@@ -12,7 +12,7 @@ import orjson
 import structlog
 from aiormq import Channel
 from aiormq.abc import DeliveredMessage
-from aiormq.exceptions import PublishError
+from aiormq.exceptions import DeliveryError
 from pamqp.commands import Basic
 
 from bridge.amqp import notes
@@ -92,7 +92,7 @@ class Following:
         properties = Basic.Properties(delivery_mode=TRANSIENT)
         try:
             await self._publish(self._topology.leader, properties, mandatory=True)
-        except PublishError:
+        except DeliveryError:  # it came back, or the node is gone on which the queue was
             return False
         return True
 

@@ -288,7 +288,7 @@ class AmqpLeadership:
         ]
         tasks = {asyncio.create_task(work) for work in works}
         try:
-            await candidate.lead(epoch, "nobody else led")
+            await candidate.lead(epoch, self._why())
             self._sure.set()
             await self._answer_letters(candidate, queue)
             tasks |= {
@@ -305,6 +305,10 @@ class AmqpLeadership:
             if not task.cancelled():
                 task.result()
         raise BrokerDown("the connection was lost over which it led")
+
+    def _why(self) -> str:
+        """Return why it leads now."""
+        return "nobody led" if self._leader is None else f"{self._leader.instance} led no more"
 
     def _doubt(self, reason: str) -> None:
         """Note that another bridge may lead from now on."""

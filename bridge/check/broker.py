@@ -12,7 +12,12 @@ from functools import partial
 from urllib.parse import unquote
 
 from aio_pika.abc import AbstractConnection
-from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
+from aiormq.exceptions import (
+    ChannelAccessRefused,
+    ChannelLockedResource,
+    ChannelNotFoundEntity,
+    ChannelPreconditionFailed,
+)
 from pamqp.commands import Basic
 from ulid_transform import ulid_now
 from yarl import URL
@@ -78,12 +83,18 @@ def _refusal(where: str, error: BrokerError) -> Line:
 
 async def _check_rights(connection: AbstractConnection, topology: Topology) -> AsyncIterator[Line]:
     """Try each right on each name."""
-    exchanges = list(topology.exchanges.values())
-    queues = [topology.commands, topology.given_up, topology.dead]
+    exchanges = [*topology.exchanges.values(), topology.standbys]
+    queues = [
+        topology.commands,
+        topology.given_up,
+        topology.dead,
+        topology.leader,
+        topology.epochs,
+    ]
     wanted: dict[str, list[str]] = {
         "configure": [*exchanges, *queues],
         "write": [*exchanges, *queues, ""],
-        "read": queues,
+        "read": [*exchanges, *queues],
     }
     reads = partial(_reads, no_exchange=topology.given_up)
     trials: dict[str, Callable[[AbstractConnection, str], Awaitable[bool]]] = {
@@ -145,7 +156,7 @@ async def _is_allowed(connection: AbstractConnection, trial: Trial) -> bool:
             await trial(connection)
     except ChannelAccessRefused:
         return False
-    except (ChannelNotFoundEntity, ChannelPreconditionFailed):
+    except (ChannelNotFoundEntity, ChannelPreconditionFailed, ChannelLockedResource):
         pass
     return True
 

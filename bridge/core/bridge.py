@@ -194,7 +194,7 @@ class Bridge:
         if self._term is not None:
             term = self._term
             await term.obey_no_more(0.0)
-            await term.hang_up()
+            await term.hang_up(f"{who} leads")
             self._term = None
             await self._say_lost(f"{who} leads")
         self._journal.stand_by()
@@ -222,7 +222,7 @@ class Bridge:
                 await term.obey_no_more(GRACE_SECONDS)
             self._journal.hurry()
             if term is not None:
-                await term.hang_up()
+                await term.hang_up("the bridge stopped")
                 await self._say_lost("it was stopped")
             await self._flush()
             for task in (standing, publishing, writing, living, forgetting):

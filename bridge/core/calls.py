@@ -131,7 +131,6 @@ class Calls:
             agent = self._agents[name] = Agent()
             login = (raw or "")[1:].partition(">")[0] or name
             agent.spelling = login if login.lower() != name else None
-        agent.is_real = True
         agent.heard_at = at.timestamp()
         self._changed.add(name)
         return agent

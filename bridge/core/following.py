@@ -12,13 +12,21 @@ from typing import Any
 
 from bridge.core.agents import MOST_RECORDINGS, Agent, Call
 from bridge.core.calls import Calls
-from bridge.messages.events import AgentStatus, CallCurrent, CallEnded, CallRecorded, CallStarted
+from bridge.messages.events import (
+    AgentStatus,
+    CallCurrent,
+    CallEnded,
+    CallRecorded,
+    CallStarted,
+    FrameUnknown,
+)
 from bridge.messages.kinds import OWN, PREFIX
 
 _CALL_ARRIVES = (f"{PREFIX}{CallStarted.type}", f"{PREFIX}{CallCurrent.type}")
 _RECORDED = f"{PREFIX}{CallRecorded.type}"
 _ENDED = f"{PREFIX}{CallEnded.type}"
 _STATUS = f"{PREFIX}{AgentStatus.type}"
+_UNKNOWN = f"{PREFIX}{FrameUnknown.type}"
 
 
 class Follower:
@@ -35,6 +43,7 @@ class Follower:
         at = datetime.fromisoformat(message["time"])
         data = message["data"]
         agent = self._calls.followed(data["agent"], data.get("raw"), at)
+        agent.is_real = agent.is_real or kind != _UNKNOWN
         if kind in _CALL_ARRIVES:
             _arrived(agent, data, message["time"] if kind == _CALL_ARRIVES[0] else None, trace, at)
         elif kind == _RECORDED:

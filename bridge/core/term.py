@@ -90,10 +90,10 @@ class Term:
         self._end_resync()
         await self._dispatcher.stop(grace_seconds)
 
-    async def hang_up(self) -> None:
+    async def hang_up(self, reason: str) -> None:
         """Let go of Tactium."""
         if self._listening is not None:
-            self._listening.cancel()
+            self._listening.cancel(reason)
             await asyncio.wait((self._listening,), timeout=HANG_UP_SECONDS)
 
     async def on_up(self, notice: LinkUp, at: datetime, *, is_behind: bool = False) -> None:

@@ -93,7 +93,7 @@ class Presence:
     async def _come_down(self, error: BaseException, ear: Ear) -> None:
         self.is_up = False
         stopped = isinstance(error, asyncio.CancelledError)
-        reason = "the bridge stopped" if stopped else words(error)
+        reason = str(error) or "the bridge stopped" if stopped else words(error)
         self._observer.changed("link", ok=False, reason=reason)
         report = log.info if stopped else log.warning
         report("link_down", peer=self.peer, reason=reason)

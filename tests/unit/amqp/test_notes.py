@@ -1,0 +1,46 @@
+"""What leaders tell those who stand by comes back as it was told."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from bridge.amqp.notes import AGENTS_TOGETHER, Told, read, read_agents, spell, spell_agents
+from bridge.core.notes import Begun, ClearedUp, Ended, Note
+from bridge.messages.replies import Outcome, SealedReply
+
+AT = datetime(2026, 11, 22, 12, 0, 0, 123_456, UTC)
+IDENTITY, DIGEST = bytes(range(16)), bytes(range(32))
+REPLY = SealedReply("7", Outcome.UNCERTAIN, "perhaps", '{"context":"ção"}'.encode())
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        Begun(IDENTITY, DIGEST, AT, "<josé><P><ON><1>$".encode("cp1252")),
+        Ended(IDENTITY, DIGEST, AT, REPLY),
+        ClearedUp(IDENTITY, AT, was_taken=False),
+    ],
+)
+def test_a_note_comes_back(note: Note) -> None:
+    told = Told(42, note, {"josé": b'{"code":1}', "ana": None})
+    assert read(spell(told)) == told
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"kind":"Other","identity":"","at":"x"}'])
+def test_what_is_no_note_raises(body: bytes) -> None:
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        read(body)
+
+
+@pytest.mark.parametrize("count", [0, 1, AGENTS_TOGETHER, 2 * AGENTS_TOGETHER + 1])
+def test_agents_come_back(count: int) -> None:
+    """In as many messages as it takes; in one, where there are none, which says so."""
+    states = {f"agent{number}": b'{"code":%d}' % number for number in range(count)}
+    bodies = list(spell_agents(iter(states.items())))
+    found: dict[str, bytes] = {}
+    for body in bodies:
+        found |= read_agents(body)
+    assert found == states
+    assert bodies
