@@ -11,6 +11,7 @@ program alone; each service sees what was handed out to it, in a volume of its o
 from __future__ import annotations
 
 import json
+import os
 import sys
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -20,11 +21,16 @@ from secrets import token_bytes, token_urlsafe
 from typing import Any
 from urllib.parse import quote
 
-NAMES = ("bridge", "subscriber", "commander", "operator", "http_token", "grafana")
-"""Four users of RabbitMQ, who opens the bridge's HTTP, and Grafana's user `admin`."""
+NAMES = (
+    *("bridge", "subscriber", "commander", "operator"),
+    *("http_token", "grafana", "erlang_cookie"),
+)
+"""Four users of RabbitMQ, who opens the bridge's HTTP, Grafana's user `admin`, RabbitMQ's nodes."""
 
 GIVEN = ("database_url",)
 """What cannot be made up: the URL of Tactium's database, where that is the way to it."""
+
+CLUSTER = ("rabbitmq", "rabbitmq-2", "rabbitmq-3")
 
 DEFINITIONS = Path("/deploy/rabbitmq/definitions.json")
 SECRETS = Path("/secrets")
@@ -63,7 +69,7 @@ def kept(folder: Path) -> dict[str, str]:
 def hand_out(secrets: Mapping[str, str]) -> None:
     """Write what each service reads."""
     urls = {
-        f"{user}/BRIDGE_AMQP__URL": f"amqp://{user}:{quote(secrets[user], safe='')}@rabbitmq/"
+        f"{user}/BRIDGE_AMQP__URL": urls_of(user, secrets[user])
         for user in ("bridge", "subscriber", "commander")
     }
     if "database_url" in secrets:
@@ -72,11 +78,21 @@ def hand_out(secrets: Mapping[str, str]) -> None:
     for place, text in {
         **urls,
         "bridge/BRIDGE_HTTP__TOKEN": secrets["http_token"],
+        "rabbitmq/erlang_cookie": secrets["erlang_cookie"],
         "rabbitmq/definitions.json": json.dumps(definitions, indent=2),
         "prometheus/bridge_http_token": secrets["http_token"],
         "grafana/admin_password": secrets["grafana"],
     }.items():
         write(SERVICES / place, text, _FOR_ALL)
+
+
+def urls_of(user: str, password: str) -> str:
+    """Return the URL of each of RabbitMQ's nodes, with commas between them."""
+    has_three = "ha" in os.environ.get("COMPOSE_PROFILES", "").split(",")
+    return ",".join(
+        f"amqp://{user}:{quote(password, safe='')}@{node}/"
+        for node in (CLUSTER if has_three else CLUSTER[:1])
+    )
 
 
 def with_passwords(definitions: dict[str, Any], secrets: Mapping[str, str]) -> dict[str, Any]:

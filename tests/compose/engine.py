@@ -80,6 +80,10 @@ class Engine:
         state = self.container(service)["State"]
         return bool(state["Running"]) and state.get("Health", {}).get("Status") in (None, "healthy")
 
+    def choose(self, *profiles: str) -> None:
+        """Have these profiles from now on, as `.env` gives them."""
+        self._environment = {**self._environment, "COMPOSE_PROFILES": ",".join(profiles)}
+
     def kill_process(self, service: str) -> None:
         """End a service's process as a crash does: the engine thinks nobody wanted it."""
         os.kill(self.container(service)["State"]["Pid"], signal.SIGKILL)

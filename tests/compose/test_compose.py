@@ -6,7 +6,7 @@ import asyncio
 import json
 import urllib.request
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -219,3 +219,48 @@ async def test_stop_ends_each_in_order(up: Engine) -> None:
     assert (codes["bridge"], codes["simulator"]) == (0, 0)
     up.compose("up", "--detach", "--no-build", *STARTED)
     await until_all_are_well(up)
+
+
+MEMBERS = ("rabbitmq-2", "rabbitmq-3", "rabbitmq-members", "bridge-2")
+QUEUES = ("rabbitmqctl", "--silent", "list_queues", "--formatter", "json", "name", "members")
+
+
+async def test_two_bridges_and_three_brokers(up: Engine) -> None:
+    """Whatever one dies of them, the rest goes on: profile `ha`."""
+    up.choose("ha")
+    up.compose("up", "--detach", "--no-build", *STARTED, *MEMBERS)
+    await until(lambda: all(map(up.is_well, [*STARTED, *MEMBERS])))
+    token = secret(up, "http_token")
+    roles = dict.fromkeys(("bridge", "bridge-2"), "")
+
+    def is_shared() -> bool:
+        for service in roles:
+            with suppress(OSError, ValueError):
+                said = get(up, service, 8025, "/readyz", token)
+                roles[service] = said["role"] if said["ready"] else ""
+        return sorted(roles.values()) == ["leader", "standby"]
+
+    await until(is_shared)
+    await until(lambda: _has_members(up, "tactium.commands", 3))
+    leader = next(service for service, role in roles.items() if role == "leader")
+    async with client(up, "subscriber") as bridge:
+        everything = Everything(bridge.events("#", queue="subscriber.ha"))
+        reading = asyncio.create_task(everything.read())
+        await everything.more()
+        up.docker("kill", up.container("rabbitmq-3")["Id"])
+        await everything.more()
+        up.docker("kill", up.container(leader)["Id"])
+        everything.numbers.clear()  # those of another journal
+        await everything.more()
+        reading.cancel()
+    async with client(up, "commander") as bridge:
+        assert (await bridge.get_status("ana")).outcome is Outcome.OK
+    up.compose("up", "--detach", "--no-build", *STARTED, *MEMBERS)
+    await until(is_shared)
+    up.compose("rm", "--stop", "--force", *MEMBERS)
+
+
+def _has_members(engine: Engine, queue: str, count: int) -> bool:
+    """Return whether so many nodes have a queue."""
+    said = json.loads(engine.docker("exec", engine.container("rabbitmq")["Id"], *QUEUES))
+    return any(each["name"] == queue and len(each["members"]) == count for each in said)
