@@ -147,7 +147,12 @@ def compose(settings: Settings) -> Program:
     health = Health(watch, publisher.CONNECTION, leadership.CONNECTION)
     outbox = Outbox(topology.dead, watch)
     inbox = Consumer(
-        topology, outbox, prefetch=commands.prefetch, on_new_queue=journal.met_new_queue
+        settings.amqp,
+        topology,
+        outbox,
+        health,
+        prefetch=commands.prefetch,
+        on_new_queue=journal.met_new_queue,
     )
     leading = AmqpLeadership(
         settings.amqp,

@@ -40,6 +40,14 @@ class Health:
             log.info("broker_up")
             self._observer.changed("broker", ok=True, reason="connected")
 
+    def expects(self, name: str) -> None:
+        """Note that a connection is needed too from now on."""
+        self._missing.add(name)
+
+    def spares(self, name: str) -> None:
+        """Note that a connection is not needed any more."""
+        self._missing.discard(name)
+
     def fails(self, name: str, error: BrokerError) -> None:
         """Note that a connection is lost, or could not be made."""
         self._missing.add(name)

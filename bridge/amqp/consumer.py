@@ -15,6 +15,7 @@ from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel, ConsumerCallback, DeliveredMessage
 from pamqp.commands import Basic
 
+from bridge.amqp.connection import Health, keep_connected
 from bridge.amqp.outbox import Outbox
 from bridge.amqp.properties import read_leniently, trace_of
 from bridge.amqp.session import FOREIGN
@@ -23,9 +24,11 @@ from bridge.backoff import delays
 from bridge.core.ports import Delivery
 from bridge.errors import BrokerDown, NeverConfirmed, Unconfirmed
 from bridge.messages.replies import SealedReply
+from bridge.settings import AmqpSettings
 
 log = structlog.get_logger(__name__)
 
+CONNECTION = "commands"
 STOP_TIMEOUT_SECONDS = 1.0
 
 MOST_HELD_BYTES = 128 * 1024
@@ -101,7 +104,7 @@ class Send(Protocol):
 
 
 class Consumer:
-    """Takes commands over whichever connection; answers go out through the `outbox`.
+    """Owns the consuming connection; answers go out through the `outbox`.
 
     `on_new_queue` is called before the queue of commands is declared that was not
     there: nothing in it was ever delivered to anybody.
@@ -109,12 +112,16 @@ class Consumer:
 
     def __init__(
         self,
+        settings: AmqpSettings,
         topology: Topology,
         outbox: Outbox,
+        health: Health,
         *,
         prefetch: int,
         on_new_queue: Callable[[], Awaitable[None]],
     ) -> None:
+        self._settings = settings
+        self._health = health
         self._topology = topology
         self._outbox = outbox
         self._prefetch = prefetch
@@ -134,10 +141,18 @@ class Consumer:
                 for tag in self._tags:
                     await self._channel.basic_cancel(tag)
 
-    async def consume(
-        self, connection: AbstractConnection, accept: Accept, on_ready: Callable[[], None]
+    async def run(self, accept: Accept) -> None:
+        """Consume, over as many connections as it takes, until cancelled."""
+
+        async def use(connection: AbstractConnection, on_ready: Callable[[], None]) -> None:
+            await self._consume(accept, connection, on_ready)
+
+        await keep_connected(CONNECTION, self._settings, self._health, use)
+
+    async def _consume(
+        self, accept: Accept, connection: AbstractConnection, on_ready: Callable[[], None]
     ) -> None:
-        """Declare and consume, for as long as the connection lasts; it ends only by raising."""
+        """Declare and consume, for as long as the connection lasts."""
         opened = await connection.channel(publisher_confirms=False)
         await opened.set_qos(prefetch_count=self._prefetch + MOST_WAITING)
         if not await self._topology.has_commands(connection):

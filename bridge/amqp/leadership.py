@@ -1,9 +1,9 @@
 """Who leads: whoever has the exclusive queue `tactium.leader`, of which there is one.
 
-That queue, and the commands, come over one connection: the broker frees both
-together. Who leads proves each moment that it still has the queue, and trusts that
-proof for less than the broker takes to give up a connection that is silent: a
-process that was stopped meanwhile knows when it wakes that it may lead no more.
+Over other connections who leads takes commands and publishes. It proves each moment
+that it still has the queue, and trusts that proof for less than the broker takes to
+give up a connection that is silent: a process that was stopped meanwhile knows when
+it wakes that it may lead no more.
 
 The states:
 
@@ -29,7 +29,7 @@ from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 from ulid_transform import ulid_now
 
-from bridge.amqp import notes
+from bridge.amqp import consumer, notes
 from bridge.amqp.connection import Health, keep_connected
 from bridge.amqp.consumer import Consumer
 from bridge.amqp.following import Following, Kind
@@ -46,7 +46,7 @@ from bridge.settings import AmqpSettings
 
 log = structlog.get_logger(__name__)
 
-CONNECTION = "commands"
+CONNECTION = "leadership"
 BEAT_SECONDS = 1.0
 PROBE_SECONDS = 0.25
 """How often one who stands by looks whether anybody leads."""
@@ -59,7 +59,7 @@ SILENT_SECONDS = 3.5
 
 EPOCH_SECONDS = 2.0
 RETRY_SECONDS = 0.1
-_BLOCKED_TODO = "the broker keeps no epoch for now: see its alarms"
+_EPOCH_TODO = "see RabbitMQ's alarms, and its queue of epochs: it keeps none for now"
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """It goes on while the machine sleeps, where a system has such a clock."""
@@ -100,7 +100,8 @@ class AmqpLeadership:
         self._proved_at = 0.0  # by the clock of `_time`
         self._doubted = asyncio.Event()
         self._sure = asyncio.Event()
-        self._is_connected = False
+        self._takes_part = False
+        self._is_counting = False  # for a new epoch
         self._is_stopping = False
         self._notes = 0
 
@@ -135,12 +136,11 @@ class AmqpLeadership:
         """Take part, over as many connections as it takes, until cancelled."""
 
         async def use(connection: AbstractConnection, on_ready: Callable[[], None]) -> None:
-            self._is_connected = True
             await self._take_part(candidate, connection, on_ready)
 
         async def on_down(error: BrokerError) -> None:
-            was_connected, self._is_connected = self._is_connected, False
-            if not was_connected:  # else it is tried at once whether it comes back
+            took_part, self._takes_part = self._takes_part, False
+            if not took_part:  # else it is tried at once whether it comes back
                 await self._go_on_alone(candidate, str(error))
 
         await keep_connected(CONNECTION, self._settings, self._health, use, on_down)
@@ -166,8 +166,7 @@ class AmqpLeadership:
         self, candidate: Candidate, connection: AbstractConnection, on_ready: Callable[[], None]
     ) -> None:
         """Lead, or follow until nobody leads and then lead, as long as the connection lasts."""
-        declaring = await connection.channel()
-        epochs = await self._topology.declare_leading(declaring)
+        await self._topology.declare_leading(await connection.channel())
         following: Following | None = None
         while True:
             asked_at = _time()
@@ -176,13 +175,19 @@ class AmqpLeadership:
                 break
             if following is None:
                 following = await self._follow(candidate, connection)
+                self._takes_part = True
                 on_ready()
             await self._until_nobody_leads(candidate, following)
         if following is not None:
             await following.drain()
-            on_ready = _is_ready_already
-        epoch = await self._next_epoch(candidate, epochs)
-        await self._lead(candidate, connection, queue, on_ready, epoch=epoch, asked_at=asked_at)
+        epoch = await self._next_epoch(candidate, connection)
+        self._takes_part = True
+        self._health.expects(consumer.CONNECTION)
+        on_ready()
+        try:
+            await self._lead(candidate, queue, epoch=epoch, asked_at=asked_at)
+        finally:
+            self._health.spares(consumer.CONNECTION)
 
     async def _follow(self, candidate: Candidate, connection: AbstractConnection) -> Following:
         """Follow whoever leads, from now on."""
@@ -247,38 +252,51 @@ class AmqpLeadership:
             self._state = "alone"
             await candidate.go_on_alone(reason)
 
-    async def _next_epoch(self, candidate: Candidate, epochs: AbstractQueue) -> int:
-        """Return the number of this leadership; the broker keeps it for the next one."""
-        highest = candidate.last_epoch
+    async def _next_epoch(self, candidate: Candidate, connection: AbstractConnection) -> int:
+        """Return the number of this leadership; the broker keeps it for the next one.
+
+        Where it does not, what this bridge has heard of has to do: to lead goes before.
+        """
+        epoch = candidate.last_epoch + 1
+        has_failed, self._is_counting = self._is_counting, True  # it took its connection with it
         try:
-            async with asyncio.timeout(EPOCH_SECONDS):
-                kept = []
-                while (message := await epochs.get(fail=False)) is not None:
-                    kept.append(message)
-                    with suppress(ValueError):
-                        highest = max(highest, int(message.body))
-                properties = Basic.Properties(delivery_mode=PERSISTENT)
-                channel = await epochs.channel.get_underlay_channel()
-                await channel.basic_publish(
-                    str(highest + 1).encode(), routing_key=epochs.name, properties=properties
-                )
-                for message in kept:
-                    await message.ack()
-        except TimeoutError:
-            log.warning("epoch_not_kept", epoch=highest + 1, todo=_BLOCKED_TODO)
-        return highest + 1
+            if not has_failed:
+                async with asyncio.timeout(EPOCH_SECONDS):
+                    epoch = await self._keep_epoch(connection, epoch)
+        except (TimeoutError, *FOREIGN) as error:
+            has_failed = True
+            log.debug("epoch_failed", reason=str(error))
+        self._is_counting = False
+        if has_failed:
+            log.warning("epoch_not_kept", epoch=epoch, todo=_EPOCH_TODO)
+        return epoch
+
+    async def _keep_epoch(self, connection: AbstractConnection, least: int) -> int:
+        """Let the queue of epochs hold the next one, and nothing else; return it."""
+        epochs = await self._topology.declare_epochs(await connection.channel())
+        kept = []
+        while (message := await epochs.get(fail=False)) is not None:
+            kept.append(message)
+            with suppress(ValueError):
+                least = max(least, int(message.body) + 1)
+        channel = await epochs.channel.get_underlay_channel()
+        properties = Basic.Properties(delivery_mode=PERSISTENT)
+        await channel.basic_publish(
+            str(least).encode(), routing_key=epochs.name, properties=properties
+        )
+        for message in kept:
+            await message.ack()
+        return least
 
     async def _lead(
         self,
         candidate: Candidate,
-        connection: AbstractConnection,
         queue: AbstractQueue,
-        on_ready: Callable[[], None],
         *,
         epoch: int,
         asked_at: float,
     ) -> None:
-        """Lead for as long as the connection lasts; ends only by raising."""
+        """Lead for as long as the connection lasts, and obey; ends only by raising."""
         self._epoch, self._state, self._proved_at = epoch, "leading", asked_at
         self._doubted.clear()
         self._observer.hindered("broker", None)
@@ -293,7 +311,7 @@ class AmqpLeadership:
             await self._answer_letters(candidate, queue)
             tasks |= {
                 asyncio.create_task(self._beat(candidate)),
-                asyncio.create_task(self._consumer.consume(connection, candidate.accept, on_ready)),
+                asyncio.create_task(self._consumer.run(candidate.accept)),
             }
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -376,10 +394,6 @@ class AmqpLeadership:
                     "", reply_to, body, kind=Kind.AGENTS, headers={"first": is_first}
                 )
                 is_first = False
-
-
-def _is_ready_already() -> None:
-    """Say it no second time."""
 
 
 def _time() -> float:

@@ -176,13 +176,13 @@ class Topology:
             stream = await self._history_stream.declare(channel)
             await stream.bind(self.exchanges["events"], "#")
 
-    async def declare_leading(self, channel: AbstractChannel) -> AbstractQueue:
-        """Declare what leading and standing by need; return the queue that keeps the epoch.
-
-        Raises `TopologyConflict`.
-        """
+    async def declare_leading(self, channel: AbstractChannel) -> None:
+        """Declare what a leader says goes to. Raises `TopologyConflict`."""
         await self.declare_exchanges(channel)
         await self._standbys_fanout.declare(channel)
+
+    async def declare_epochs(self, channel: AbstractChannel) -> AbstractQueue:
+        """Declare the queue that keeps the epoch. Raises `TopologyConflict`."""
         return await self._epochs_queue.declare(channel)
 
     async def maybe_lead(self, connection: AbstractConnection) -> AbstractQueue | None:
