@@ -19,6 +19,7 @@ from ulid_transform import ulid_now
 from bridge.amqp import leadership, publisher
 from bridge.amqp.connection import Health
 from bridge.amqp.consumer import Consumer
+from bridge.amqp.herald import Herald
 from bridge.amqp.leadership import AmqpLeadership
 from bridge.amqp.outbox import Outbox
 from bridge.amqp.publisher import Publisher
@@ -146,6 +147,7 @@ def compose(settings: Settings) -> Program:
     topology = Topology(settings.amqp, commands.ttl_seconds)
     health = Health(watch, publisher.CONNECTION, leadership.CONNECTION)
     outbox = Outbox(topology.dead, watch)
+    herald = Herald()
     inbox = Consumer(
         settings.amqp,
         topology,
@@ -158,7 +160,7 @@ def compose(settings: Settings) -> Program:
         settings.amqp,
         topology,
         inbox,
-        outbox,
+        herald,
         health,
         watch,
         envelope=envelope_of(""),
@@ -198,7 +200,7 @@ def compose(settings: Settings) -> Program:
 
     bridge = Bridge(
         journal=journal,
-        publisher=Publisher(settings.amqp, topology, outbox, health, watch, leading),
+        publisher=Publisher(settings.amqp, topology, outbox, health, watch, leading, herald),
         leadership=leading,
         calls=calls,
         new_term=new_term,

@@ -7,6 +7,7 @@ BridgeError
 ├── NoReply                no reply came in time; the command may have run
 ├── LinkError
 │   ├── LinkDown           nothing can be written to Tactium just now
+│   │   └── LinkHeld       for it is not known yet whether another bridge leads
 │   ├── LinkRefused        Tactium's database will not take this, now or later
 │   └── LinkSilent         the peer accepts and says nothing; reconnect
 ├── BrokerError
@@ -80,6 +81,10 @@ class LinkError(BridgeError):
 
 class LinkDown(LinkError):
     """Nothing can be written to Tactium just now, and nothing was."""
+
+
+class LinkHeld(LinkDown):
+    """Nothing may be written until it is known whether another bridge leads."""
 
 
 class LinkRefused(LinkError):

@@ -21,7 +21,7 @@ from bridge.amqp.properties import read_leniently, trace_of
 from bridge.amqp.session import FOREIGN
 from bridge.amqp.topology import Topology
 from bridge.backoff import delays
-from bridge.core.ports import Delivery
+from bridge.core.ports import Delivery, Fence
 from bridge.errors import BrokerDown, NeverConfirmed, Unconfirmed
 from bridge.messages.replies import SealedReply
 from bridge.settings import AmqpSettings
@@ -55,6 +55,12 @@ class _Delivered(Delivery):
 
     message: DeliveredMessage
     outbox: Outbox
+    fence: Fence
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the broker has given it, or may have given it, to another bridge."""
+        return self.message.channel.is_closed or not self.fence.is_sure
 
     async def conclude(self, reply: SealedReply, *, unanswered: bool = False) -> None:
         """Send the reply, bury the command where its outcome asks for it, acknowledge.
@@ -68,7 +74,7 @@ class _Delivered(Delivery):
             correlation_id = self.correlation_id or self.message_id
             send = partial(self.outbox.reply, self.reply_to, correlation_id, reply, self.trace)
             await self._insist(reply, send)
-        if not self.message.channel.is_closed:
+        if not self.is_lost:
             await self._acknowledge()
 
     async def _insist(self, reply: SealedReply, send: Send) -> None:
@@ -76,7 +82,7 @@ class _Delivered(Delivery):
         waits = delays()
         tries = 0
         alone = False
-        while not self.message.channel.is_closed:
+        while not self.is_lost:
             try:
                 await send(alone=alone)
             except BrokerDown as error:
@@ -120,7 +126,7 @@ class Consumer:
         prefetch: int,
         on_new_queue: Callable[[], Awaitable[None]],
     ) -> None:
-        self._settings = settings
+        self._settings = settings.for_leading
         self._health = health
         self._topology = topology
         self._outbox = outbox
@@ -141,16 +147,24 @@ class Consumer:
                 for tag in self._tags:
                     await self._channel.basic_cancel(tag)
 
-    async def run(self, accept: Accept) -> None:
-        """Consume, over as many connections as it takes, until cancelled."""
+    async def run(self, accept: Accept, fence: Fence) -> None:
+        """Consume, over as many connections as it takes, until cancelled.
+
+        Once the `fence` is not sure, nothing that was delivered is answered any more: it
+        is another bridge's.
+        """
 
         async def use(connection: AbstractConnection, on_ready: Callable[[], None]) -> None:
-            await self._consume(accept, connection, on_ready)
+            await self._consume(accept, fence, connection, on_ready)
 
         await keep_connected(CONNECTION, self._settings, self._health, use)
 
     async def _consume(
-        self, accept: Accept, connection: AbstractConnection, on_ready: Callable[[], None]
+        self,
+        accept: Accept,
+        fence: Fence,
+        connection: AbstractConnection,
+        on_ready: Callable[[], None],
     ) -> None:
         """Declare and consume, for as long as the connection lasts."""
         opened = await connection.channel(publisher_confirms=False)
@@ -163,10 +177,10 @@ class Consumer:
         channel.on_consumer_cancel_callbacks.add(lambda _frame: cancelled.set())
 
         async def on_command(message: DeliveredMessage) -> None:
-            accept(self._delivered(message, failed=False))
+            accept(self._delivered(message, fence, failed=False))
 
         async def on_given_up(message: DeliveredMessage) -> None:
-            accept(self._delivered(message, failed=True))
+            accept(self._delivered(message, fence, failed=True))
 
         try:
             if not self._stopping:
@@ -179,7 +193,7 @@ class Consumer:
             self._channel = None
         raise BrokerDown("the broker ended the consumer: was its queue deleted?")
 
-    def _delivered(self, message: DeliveredMessage, *, failed: bool) -> _Delivered:
+    def _delivered(self, message: DeliveredMessage, fence: Fence, *, failed: bool) -> _Delivered:
         properties = message.header.properties
         # What is too large is refused whatever it says: no need to hold all of it.
         message = replace(message, body=message.body[:MOST_HELD_BYTES])
@@ -198,6 +212,7 @@ class Consumer:
             received_at=datetime.now(UTC),
             message=message,
             outbox=self._outbox,
+            fence=fence,
         )
 
 

@@ -76,6 +76,7 @@ class Following:
         self._numbers: dict[str, int] = {}  # the last of each journal, and of the notes
         self._is_whole = True  # whether all since the agents were asked for has come
         self._drained = asyncio.Event()
+        self.is_told = False  # of the agents
         self.was_left = False  # by a leader that said so
 
     def __repr__(self) -> str:
@@ -146,6 +147,9 @@ class Following:
                 self._candidate.follow_note(told.note, told.states)
             case Kind.AGENTS:
                 is_first = bool((properties.headers or {}).get("first"))
+                if is_first:  # what was begun before the leader knew of us, it did not tell
+                    self._candidate.missed()
+                self.is_told = True
                 self._candidate.follow_agents(notes.read_agents(message.body), is_first=is_first)
             case _:
                 self._read_message(orjson.loads(message.body), properties)

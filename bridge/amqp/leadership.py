@@ -33,14 +33,15 @@ from bridge.amqp import consumer, notes
 from bridge.amqp.connection import Health, keep_connected
 from bridge.amqp.consumer import Consumer
 from bridge.amqp.following import Following, Kind
-from bridge.amqp.outbox import PERSISTENT, Outbox
+from bridge.amqp.herald import Herald
+from bridge.amqp.outbox import PERSISTENT
 from bridge.amqp.session import FOREIGN
 from bridge.amqp.topology import Topology
 from bridge.core.leadership import Candidate, Leader
 from bridge.core.notes import Note
 from bridge.core.ports import Clock, Observer
-from bridge.errors import BrokerDown, BrokerError, Unconfirmed
-from bridge.messages.envelope import CONTENT_TYPE, Envelope, timestamp
+from bridge.errors import BrokerDown, BrokerError
+from bridge.messages.envelope import Envelope, timestamp
 from bridge.messages.notices import Heartbeat
 from bridge.settings import AmqpSettings
 
@@ -56,6 +57,9 @@ GRACE_SECONDS = 0.75
 
 SILENT_SECONDS = 3.5
 """Who has the queue and is silent for so long is no bridge that lives."""
+
+ALONE_SECONDS = 60.0
+"""Whoever stands by writes more often, or its connection to the broker is lost."""
 
 EPOCH_SECONDS = 2.0
 RETRY_SECONDS = 0.1
@@ -75,7 +79,7 @@ class AmqpLeadership:
         settings: AmqpSettings,
         topology: Topology,
         consumer: Consumer,
-        outbox: Outbox,
+        herald: Herald,
         health: Health,
         observer: Observer,
         *,
@@ -83,12 +87,11 @@ class AmqpLeadership:
         instance: str,
         clock: Clock,
     ) -> None:
-        # Half the heartbeat: after three of them, at most, the broker frees the queue.
-        self._heartbeat_seconds = max(1, settings.heartbeat_seconds // 2)
-        self._settings = settings.model_copy(update={"heartbeat_seconds": self._heartbeat_seconds})
+        self._settings = settings.for_leading
+        self._heartbeat_seconds = self._settings.heartbeat_seconds
         self._topology = topology
         self._consumer = consumer
-        self._outbox = outbox
+        self._herald = herald
         self._health = health
         self._observer = observer
         self._envelope = envelope
@@ -104,6 +107,7 @@ class AmqpLeadership:
         self._is_counting = False  # for a new epoch
         self._is_stopping = False
         self._notes = 0
+        self._letter_at = -ALONE_SECONDS  # of one who stands by, by the clock of `_time`
 
     def __repr__(self) -> str:
         return f"<AmqpLeadership: {self._state}, epoch {self._epoch}>"
@@ -151,15 +155,21 @@ class AmqpLeadership:
         await self._consumer.stop()
 
     async def tell(self, note: Note, states: notes.States) -> None:
-        """Let those who stand by know a note; returns when the broker has it for them."""
+        """Let those who stand by know a note; returns when the broker has it for them.
+
+        Where none has written for a while there is nobody to tell: one who begins to
+        stand by takes what was noted before for unknown.
+        """
+        if _time() - self._letter_at > ALONE_SECONDS:
+            return None
         self._notes += 1
         body = notes.spell(notes.Told(self._notes, note, states))
         while True:
             try:
-                return await self._outbox.tell(
-                    self._topology.standbys, "", body, kind=Kind.NOTE, message_id=self.instance
+                return await self._herald.tell(
+                    self._topology.standbys, "", body, kind=Kind.NOTE, teller=self.instance
                 )
-            except (BrokerDown, Unconfirmed):
+            except BrokerDown:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _take_part(
@@ -176,8 +186,7 @@ class AmqpLeadership:
             if following is None:
                 following = await self._follow(candidate, connection)
                 self._takes_part = True
-                on_ready()
-            await self._until_nobody_leads(candidate, following)
+            await self._until_nobody_leads(candidate, following, on_ready)
         if following is not None:
             await following.drain()
         epoch = await self._next_epoch(candidate, connection)
@@ -208,14 +217,14 @@ class AmqpLeadership:
 
     def _heard_leader(self, leader: Leader) -> None:
         self._leader = leader
-        self._observer.hindered("broker", None)
+        self._observer.contested(None)
 
     def _heard_stranger(self, site: str) -> None:
-        self._observer.hindered(
-            "broker", f"a bridge of site {site!r} leads under the prefix of this one"
-        )
+        self._observer.contested(site)
 
-    async def _until_nobody_leads(self, candidate: Candidate, following: Following) -> None:
+    async def _until_nobody_leads(
+        self, candidate: Candidate, following: Following, on_ready: Callable[[], None]
+    ) -> None:
         """Stand by for whoever has the queue; return once nobody has it any more."""
         loop = asyncio.get_running_loop()
         begun_at = loop.time()
@@ -224,9 +233,13 @@ class AmqpLeadership:
         if not has_led:
             await self._stand_by(candidate, None)
         left_at: float | None = None
+        is_ready = False
         while left_at is None or loop.time() < left_at + GRACE_SECONDS:
             await asyncio.sleep(PROBE_SECONDS)
             leader = self._leader
+            if not is_ready and (following.is_told or loop.time() - begun_at > SILENT_SECONDS):
+                is_ready = True
+                on_ready()
             if await following.has_leader():
                 left_at = None
             elif following.was_left:
@@ -299,7 +312,7 @@ class AmqpLeadership:
         """Lead for as long as the connection lasts, and obey; ends only by raising."""
         self._epoch, self._state, self._proved_at = epoch, "leading", asked_at
         self._doubted.clear()
-        self._observer.hindered("broker", None)
+        self._observer.contested(None)
         works: list[Coroutine[Any, Any, None]] = [
             self._prove(queue),
             self._doubted_long_enough(),
@@ -307,11 +320,12 @@ class AmqpLeadership:
         tasks = {asyncio.create_task(work) for work in works}
         try:
             await candidate.lead(epoch, self._why())
-            self._sure.set()
+            if self.is_sure:
+                self._sure.set()
             await self._answer_letters(candidate, queue)
             tasks |= {
                 asyncio.create_task(self._beat(candidate)),
-                asyncio.create_task(self._consumer.run(candidate.accept)),
+                asyncio.create_task(self._consumer.run(candidate.accept, self)),
             }
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -360,15 +374,8 @@ class AmqpLeadership:
             sealed = self._envelope.seal_loose(beat, ulid_now(), self._clock(), self._epoch)
             exchange = self._topology.exchanges["bridge"]
             if self.is_sure:
-                with suppress(BrokerDown, Unconfirmed):
-                    await self._outbox.tell(
-                        exchange,
-                        sealed.routing_key,
-                        sealed.body,
-                        kind=sealed.type,
-                        message_id=sealed.id,
-                        content_type=CONTENT_TYPE,
-                    )
+                with suppress(BrokerDown):
+                    await self._herald.beat(exchange, sealed)
             next_at = max(next_at + BEAT_SECONDS, loop.time())
             await asyncio.sleep(next_at - loop.time())
 
@@ -377,6 +384,7 @@ class AmqpLeadership:
         telling: set[asyncio.Task[None]] = set()
 
         async def on_letter(letter: DeliveredMessage) -> None:
+            self._letter_at = _time()
             properties = letter.header.properties
             if properties.message_type == Kind.AGENTS_WANTED and properties.reply_to:
                 task = asyncio.create_task(self._tell_agents(candidate, properties.reply_to))
@@ -390,8 +398,13 @@ class AmqpLeadership:
         is_first = True
         with suppress(BrokerError, *FOREIGN):  # it asks again, over its next connection
             for body in notes.spell_agents(candidate.states()):
-                await self._outbox.tell(
-                    "", reply_to, body, kind=Kind.AGENTS, headers={"first": is_first}
+                await self._herald.tell(
+                    "",
+                    reply_to,
+                    body,
+                    kind=Kind.AGENTS,
+                    teller=self.instance,
+                    headers={"first": is_first},
                 )
                 is_first = False
 

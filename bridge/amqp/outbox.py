@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
 
 import structlog
 from aiormq.abc import AbstractChannel, DeliveredMessage
@@ -129,36 +128,6 @@ class Outbox:
                 await self._send(self._dead_exchange, key, message.body, buried)
         except DeliveryError as error:
             raise Unconfirmed(str(error)) from error
-
-    async def tell(
-        self,
-        exchange: str,
-        routing_key: str,
-        body: bytes,
-        *,
-        kind: str,
-        message_id: str | None = None,
-        headers: Mapping[str, Any] | None = None,
-        content_type: str = "application/json",
-    ) -> None:
-        """Send what is of use only now, of this `kind`, and have it confirmed.
-
-        Raises `BrokerDown` where there is no connection, or it is lost.
-        """
-        properties = Basic.Properties(
-            content_type=content_type,
-            delivery_mode=TRANSIENT,
-            headers=dict(headers) if headers else None,
-            message_id=message_id,
-            timestamp=datetime.now(UTC),
-            message_type=kind,
-            app_id=APP_ID,
-        )
-        try:
-            async with self._turn(alone=False):
-                await self._send(exchange, routing_key, body, properties)
-        except DeliveryError as error:
-            raise BrokerDown(str(error)) from error
 
     @asynccontextmanager
     async def _turn(self, *, alone: bool) -> AsyncIterator[None]:

@@ -13,6 +13,7 @@ from aiormq import Channel
 
 from bridge.amqp.connection import Health, keep_connected
 from bridge.amqp.express import Express
+from bridge.amqp.herald import Herald
 from bridge.amqp.marshal import publish
 from bridge.amqp.outbox import Outbox
 from bridge.amqp.topology import Topology
@@ -46,7 +47,7 @@ class Gate(Protocol):
 
 
 class Publisher:
-    """Owns the publishing connection; the `outbox` shares it."""
+    """Owns the publishing connection; the `outbox` and the `herald` share it."""
 
     def __init__(
         self,
@@ -56,8 +57,10 @@ class Publisher:
         health: Health,
         observer: Observer,
         gate: Gate,
+        herald: Herald,
     ) -> None:
         self._gate = gate
+        self._herald = herald
         self._settings = settings
         self._health = health
         self._topology = topology
@@ -84,6 +87,9 @@ class Publisher:
         events = cast("Channel", await channel.get_underlay_channel())
         replies = await (await connection.channel(on_return_raises=True)).get_underlay_channel()
         self._outbox.attach(replies)
+        beats = await connection.channel(publisher_confirms=False)
+        notes = await connection.channel()
+        self._herald.attach(await beats.get_underlay_channel(), await notes.get_underlay_channel())
         flow = _Flow(
             events,
             journal,
@@ -104,6 +110,7 @@ class Publisher:
             )
         finally:
             self._outbox.attach(None)
+            self._herald.attach(None, None)
             journal.hand_to(None)
             self._sent = max(self._sent, flow.end())
             self._observer.hindered("broker", None)
@@ -252,6 +259,10 @@ class _Flow:
         self._room.set()
 
     def _send_again(self) -> None:
+        loop = asyncio.get_running_loop()
+        if not self._gate.may_publish:
+            self._timer = loop.call_later(GATE_SECONDS, self._send_again)
+            return
         self._timer = None
         again, self._again = self._again, []
         self._resending = asyncio.create_task(self._put(again))

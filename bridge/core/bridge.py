@@ -197,6 +197,7 @@ class Bridge:
             await term.hang_up(f"{who} leads")
             self._term = None
             await self._say_lost(f"{who} leads")
+            self._journal.missed_until(self._clock())  # what was told while this one led
         self._journal.stand_by()
         self._observer.leads(who, here=False)
 

@@ -49,6 +49,9 @@ class Observer(Protocol):
     def dropped(self, count: int) -> None:
         """Hear how many that were in the journal had to make way, or were lost with its file."""
 
+    def contested(self, site: str | None) -> None:
+        """Hear which other site's bridge leads under this one's prefix, None where none does."""
+
     def confirmed(self, count: int, seconds: float) -> None:
         """Hear how many the broker confirmed, the first of them so long after it was sent."""
 

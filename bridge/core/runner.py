@@ -14,7 +14,7 @@ from bridge.core.calls import Calls
 from bridge.core.correlator import Answer, Correlator, Late, State
 from bridge.core.ports import Clock, CommandLog, Fence, Link
 from bridge.core.results import Result, answered, expired, timed_out, unavailable, uncertain
-from bridge.errors import JournalError, LinkDown, LinkRefused
+from bridge.errors import JournalError, LinkDown, LinkHeld, LinkRefused
 from bridge.messages.commands import GetCurrentCall, GetStatus, MakeCall, WireCommand
 from bridge.messages.events import Event, Heard
 from bridge.messages.replies import Outcome
@@ -22,6 +22,9 @@ from bridge.messages.trace import Trace
 from bridge.settings import CommandsSettings
 
 log = structlog.get_logger(__name__)
+
+HELD_SECONDS = 0.05
+"""Until it is looked again whether this bridge leads."""
 
 STRAY_SECONDS = 0.25
 """How far behind the late answer to a status query that of the fence may come."""
@@ -164,8 +167,10 @@ class Runner:
         sent_at = self._clock()
         try:
             result = await self._ask(errand)
-        except LinkDown:  # nothing was written, or it was a question whose link was lost
+        except LinkDown as error:  # nothing was written, or a question's link was lost
             self._take_back(errand)
+            if isinstance(error, LinkHeld):
+                await asyncio.sleep(HELD_SECONDS)
             return None
         if result is None and self._stopping and await self._link.take_back(errand.frame):
             self._take_back(errand)
@@ -291,7 +296,9 @@ class Runner:
             await asyncio.wait((answer,), timeout=seconds)
             is_back = not answer.done() and await self._link.take_back(frame)
         except Exception as error:  # whatever it was, nothing is awaited any more: it is raised on
-            if isinstance(error, LinkDown):  # found out before the link itself has said so
+            if isinstance(error, LinkDown) and not isinstance(
+                error, LinkHeld
+            ):  # found out before the link itself has said so
                 self._link_is_up.clear()
             self._correlator.reset(agent)
             raise

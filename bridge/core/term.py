@@ -106,6 +106,7 @@ class Term:
         was_deaf = self._deafness is not None
         if self._deafness is not None:
             since, cause = self._deafness
+            since = min(since, at)  # by the clock of another machine, perhaps
             found.append(Gap(timestamp(since), timestamp(at), cause))
             self._deafness = None
         await self._journal.append(found, at)

@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 
 from bridge.core.ports import Clock, Ear, Observer, RowLog
-from bridge.errors import JournalError, LinkDown, LinkError, LinkSilent, SettingsError
+from bridge.errors import JournalError, LinkDown, LinkError, LinkHeld, LinkSilent, SettingsError
 from bridge.links.engine import open_engine
 from bridge.links.presence import IN_DOUBT, MaySpeak, Presence
 from bridge.links.tables import Names, Row, Tables
@@ -121,7 +121,7 @@ class DatabaseLink:
         if not self._presence.is_up:
             raise LinkDown(f"no connection to Tactium's database at {self._presence.peer}")
         if not self._may_speak():
-            raise LinkDown(IN_DOUBT)
+            raise LinkHeld(IN_DOUBT)
         self._written.add(frame)
         self._wake.set()
         try:

@@ -17,7 +17,7 @@ from pathlib import Path
 import structlog
 
 from bridge.core.ports import Clock, Ear, Observer
-from bridge.errors import InvalidCommand, LinkDown, LinkSilent, SettingsError
+from bridge.errors import InvalidCommand, LinkDown, LinkHeld, LinkSilent, SettingsError
 from bridge.links.presence import IN_DOUBT, MaySpeak, Presence
 from bridge.messages.commands import GetStatus, WireCommand
 from bridge.settings import LinkSettings
@@ -80,7 +80,7 @@ class TcpLink:
         if writer is None or writer.is_closing():
             raise LinkDown(f"no connection to Tactium at {self._presence.peer}")
         if not self._may_speak():
-            raise LinkDown(IN_DOUBT)
+            raise LinkHeld(IN_DOUBT)
         writer.write(frame)
         try:
             async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
@@ -137,6 +137,8 @@ class TcpLink:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ear: Ear
     ) -> None:
         """Register, then hand over all that arrives; ends only by raising."""
+        if not self._may_speak():  # any more
+            raise LinkSilent(IN_DOUBT)
         decoder = Decoder(self._settings.max_frame_bytes)
         self._distrust = None
         forms = iter(REGISTRATIONS[self._settings.handshake])

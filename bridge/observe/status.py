@@ -37,6 +37,7 @@ class Status:
         self._clock = clock
         self.role: Role = "standby"
         self._leader = ""
+        self._contested: Light | None = None
         self._hindered: dict[Part, Light] = {}
         self._lights = {part: Light(ok=False, since=clock(), reason="starting") for part in PARTS}
 
@@ -54,6 +55,8 @@ class Status:
         light = self._lights[part]
         if part == "link" and self.role == "standby" and self._leader:
             return Light(None, light.since, f"{self._leader} leads")
+        if part == "broker" and self._contested is not None:
+            return self._contested
         return self._hindered.get(part, light) if light.ok else light
 
     @property
@@ -94,6 +97,16 @@ class Status:
         else:
             self._hindered[part] = Light(ok=False, since=self._clock(), reason=reason)
         return True
+
+    def contest(self, site: str | None) -> bool:
+        """Note whose bridge leads under this one's prefix; return whether that is new."""
+        is_new = (site is None) != (self._contested is None)
+        if site is not None and is_new:
+            reason = f"a bridge of site {site!r} leads under the prefix of this one"
+            self._contested = Light(ok=False, since=self._clock(), reason=reason)
+        elif site is None:
+            self._contested = None
+        return is_new
 
     def parts(self) -> dict[str, Any]:
         """Return all lights."""

@@ -73,6 +73,11 @@ class Watch:
         else:
             log.warning("broker_unblocked")
 
+    def contested(self, site: str | None) -> None:
+        """Show that another site's bridge leads under this one's prefix."""
+        if self.status.contest(site) and site is not None:
+            log.error("prefix_contested", by=site, todo="give each site an amqp.prefix of its own")
+
     def committed(self, messages: Sequence[Sealed], agents: Collection[str]) -> None:
         """Count and show what was taken in."""
         try:
