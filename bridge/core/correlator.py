@@ -17,6 +17,7 @@ status query is, the fence. What comes before its answer belongs to the past.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import Enum
 
@@ -152,9 +153,10 @@ class Correlator:
         """
         self._step(agent, Step.GIVE_UP)
 
-    def reset_all(self) -> None:
-        """Owe nothing and await nothing any more, as the link is lost."""
-        self._agents.clear()
+    def reset_but(self, agents: AbstractSet[str]) -> None:
+        """Owe nothing and await nothing any more, as the link is lost, but for these agents."""
+        for agent in self._agents.keys() - agents:
+            del self._agents[agent]
 
     def reset(self, agent: str) -> None:
         """Owe nothing and await nothing any more for one agent."""

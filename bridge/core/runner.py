@@ -70,6 +70,7 @@ class Runner:
         self._calls = calls
         self._correlator = Correlator()
         self._awaited: dict[str, asyncio.Future[Result | None]] = {}
+        self._unknown: set[str] = set()  # whose command may be taken yet, over the next link
         self._link_is_up = asyncio.Event()
         self._frames = 0
         self._stopping = False
@@ -103,8 +104,9 @@ class Runner:
     def link_down(self) -> None:
         """Hold what is not written; what is written and not answered has lost its answer."""
         self._link_is_up.clear()
-        if not self._link.keeps_answers:
-            self._correlator.reset_all()
+        kept = self._awaited.keys() | self._unknown if self._link.keeps_answers else set()
+        self._correlator.reset_but(kept)
+        self._unknown.clear()
         for agent in list(self._awaited):
             if self._link.keeps_answers:  # it may come yet, and must answer nothing else then
                 self._correlator.give_up(agent)
@@ -306,6 +308,7 @@ class Runner:
             del self._awaited[agent]
         if not answer.done() and is_back is None:  # as unknown as with a link that is lost
             self._correlator.give_up(agent)
+            self._unknown.add(agent)
             return True, False, None
         if not answer.done():
             return False, bool(is_back), None

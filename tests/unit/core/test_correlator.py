@@ -238,7 +238,7 @@ def test_a_lost_link_owes_nothing() -> None:
     correlator.send("jose", command_for(GET_STATUS), "1")
     correlator.send("ana", command_for(GET_STATUS, "ana"), "2")
     correlator.give_up("ana")
-    correlator.reset_all()
+    correlator.reset_but(set())
     assert {correlator.state("jose"), correlator.state("ana")} == {State.IDLE}
 
 
