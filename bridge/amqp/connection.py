@@ -34,6 +34,8 @@ class Health:
 
     def works(self, name: str) -> None:
         """Note that a connection is set up."""
+        if name not in self._missing:
+            return
         self._missing.discard(name)
         if not self._missing:
             self._troubles.clear()

@@ -179,7 +179,6 @@ class AmqpLeadership:
         await self._topology.declare_leading(await connection.channel())
         following: Following | None = None
         while True:
-            asked_at = _time()
             queue = await self._topology.maybe_lead(connection)
             if queue is not None:
                 break
@@ -194,7 +193,7 @@ class AmqpLeadership:
         self._health.expects(consumer.CONNECTION)
         on_ready()
         try:
-            await self._lead(candidate, queue, epoch=epoch, asked_at=asked_at)
+            await self._lead(candidate, queue, epoch=epoch)
         finally:
             self._health.spares(consumer.CONNECTION)
 
@@ -307,10 +306,10 @@ class AmqpLeadership:
         queue: AbstractQueue,
         *,
         epoch: int,
-        asked_at: float,
     ) -> None:
         """Lead for as long as the connection lasts, and obey; ends only by raising."""
-        self._epoch, self._state, self._proved_at = epoch, "leading", asked_at
+        await self._prove_once(queue)
+        self._epoch, self._state = epoch, "leading"
         self._doubted.clear()
         self._observer.contested(None)
         works: list[Coroutine[Any, Any, None]] = [
@@ -360,9 +359,12 @@ class AmqpLeadership:
         """Prove again and again that the queue is this connection's."""
         while True:
             await asyncio.sleep(min(1.0, self._heartbeat_seconds / 4))
-            asked_at = _time()
-            await queue.channel.declare_queue(queue.name, passive=True)
-            self._proved_at = asked_at
+            await self._prove_once(queue)
+
+    async def _prove_once(self, queue: AbstractQueue) -> None:
+        asked_at = _time()
+        await queue.channel.declare_queue(queue.name, passive=True)
+        self._proved_at = asked_at
 
     async def _beat(self, candidate: Candidate) -> None:
         """Say each second that this bridge leads and lives."""
