@@ -27,10 +27,9 @@ RUN ["chmod", "1777", "/var/log/rabbitmq"]
 ENV HOME=/var/lib/rabbitmq RABBITMQ_LOGS=-
 VOLUME /var/lib/rabbitmq
 WORKDIR /usr/local/bin
-RUN ["sh", "-c", "for each in server queues; do \\
-    printf '#!/bin/sh\\nexec /usr/lib/rabbitmq/bin/rabbitmq-%s %s\\n' \\
-        $each '\"$@\"' > rabbitmq-$each; chmod 755 rabbitmq-$each; done"]
-RUN ["sh", "-c", "printf '#!/bin/sh\\nexec \"$@\"\\n' > docker-entrypoint.sh; chmod 755 *"]
+RUN for each in server queues; do printf '%s\\n' '#!/bin/sh' \\
+    "exec /usr/lib/rabbitmq/bin/rabbitmq-$each \\"\\$@\\"" > rabbitmq-$each; done; \\
+    printf '%s\\n' '#!/bin/sh' 'exec "$@"' > docker-entrypoint.sh; chmod 755 *
 """
 
 PROMETHEUS = f"""
