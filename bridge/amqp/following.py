@@ -143,7 +143,8 @@ class Following:
                 self._drained.set()
             case Kind.NOTE:
                 told = notes.read(message.body)
-                self._count(str(properties.message_id), told.number)
+                if told.number != notes.OLD:
+                    self._count(str(properties.message_id), told.number)
                 self._candidate.follow_note(told.note, told.states)
             case Kind.AGENTS:
                 is_first = bool((properties.headers or {}).get("first"))

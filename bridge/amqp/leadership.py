@@ -40,7 +40,7 @@ from bridge.amqp.topology import Topology
 from bridge.core.leadership import Candidate, Leader
 from bridge.core.notes import Note
 from bridge.core.ports import Clock, Observer
-from bridge.errors import BrokerDown, BrokerError
+from bridge.errors import BrokerDown, BrokerError, JournalError
 from bridge.messages.envelope import Envelope, timestamp
 from bridge.messages.notices import Heartbeat
 from bridge.settings import AmqpSettings
@@ -389,16 +389,17 @@ class AmqpLeadership:
             self._letter_at = _time()
             properties = letter.header.properties
             if properties.message_type == Kind.AGENTS_WANTED and properties.reply_to:
-                task = asyncio.create_task(self._tell_agents(candidate, properties.reply_to))
+                task = asyncio.create_task(self._tell_all(candidate, properties.reply_to))
                 telling.add(task)
                 task.add_done_callback(telling.discard)
 
         channel = await queue.channel.get_underlay_channel()
         await channel.basic_consume(queue.name, on_letter, no_ack=True)
 
-    async def _tell_agents(self, candidate: Candidate, reply_to: str) -> None:
+    async def _tell_all(self, candidate: Candidate, reply_to: str) -> None:
+        """Tell one who begins to stand by all that is known of agents, then of commands."""
         is_first = True
-        with suppress(BrokerError, *FOREIGN):  # it asks again, over its next connection
+        with suppress(BrokerError, JournalError, *FOREIGN):  # it asks again, the next time
             for body in notes.spell_agents(candidate.states()):
                 await self._herald.tell(
                     "",
@@ -409,6 +410,9 @@ class AmqpLeadership:
                     headers={"first": is_first},
                 )
                 is_first = False
+            async for note in candidate.notes():
+                told = notes.spell(notes.Told(notes.OLD, note, {}))
+                await self._herald.tell("", reply_to, told, kind=Kind.NOTE, teller=self.instance)
 
 
 def _time() -> float:

@@ -19,13 +19,15 @@ from bridge.messages.envelope import timestamp
 from bridge.messages.replies import Outcome, SealedReply
 
 AGENTS_TOGETHER = 200
+OLD = 0
+"""The number of a note that is told again, to one who was not there when it was made."""
 
 States = Mapping[str, bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One note; `number` counts those that one bridge has told."""
+    """One note; `number` counts those that one bridge has told, and is `OLD` for others."""
 
     number: int
     note: Note

@@ -6,7 +6,7 @@ What stands in the journal is published whoever leads. To lead is a `Term`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -144,6 +144,10 @@ class Bridge:
     def states(self) -> Iterator[tuple[str, bytes]]:
         """Yield the state of each agent, for one who follows."""
         return self._calls.states()
+
+    def notes(self) -> AsyncIterator[Note]:
+        """Yield what is noted of each command, for one who follows. Raises `JournalError`."""
+        return self._journal.notes()
 
     async def published_until(self) -> datetime | None:
         """Return up to when all that Tactium said is at the broker, None for never."""

@@ -8,7 +8,7 @@ lose the broker is no reason to stop hearing Tactium, so a bridge that led goes 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -69,6 +69,9 @@ class Candidate(Protocol):
 
     def states(self) -> Iterator[tuple[str, bytes]]:
         """Yield the state of each agent, for one who follows."""
+
+    def notes(self) -> AsyncIterator[Note]:
+        """Yield what is noted of each command, for one who follows. Raises `JournalError`."""
 
     async def published_until(self) -> datetime | None:
         """Return up to when all that Tactium said is at the broker, None for never."""

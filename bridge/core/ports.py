@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -214,6 +214,12 @@ class Journal(Protocol):
 
     def learn(self, note: Note) -> None:
         """Note soon what another bridge has noted of a command."""
+
+    def notes(self) -> AsyncIterator[Note]:
+        """Yield what is noted of each command that was begun or answered, for another bridge.
+
+        Raises `JournalError` where it cannot be read.
+        """
 
     def missed_until(self, at: datetime) -> None:
         """Note that commands may have been begun until then of which nothing is known here."""

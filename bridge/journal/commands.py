@@ -84,6 +84,21 @@ def uncertain(database: sqlite3.Connection) -> list[tuple[bytes, bytes]]:
     return database.execute(_QUERIES["uncertain"]).fetchall()
 
 
+def remembered(
+    database: sqlite3.Connection, after: int, most: int
+) -> list[tuple[int, Begun | Ended]]:
+    """Return up to `most` notes behind row `after`, each with its row: one for each command."""
+    found: list[tuple[int, Begun | Ended]] = []
+    for row in database.execute(_QUERIES["remembered"], (after, most)):
+        rowid, identity, digest, at, frame, reply_id, outcome, reason, body = row
+        note: Begun | Ended = Begun(identity, digest, moment(at), frame or b"")
+        if body is not None:
+            reply = SealedReply(reply_id, Outcome(outcome), reason, body)
+            note = Ended(identity, digest, moment(at), reply)
+        found.append((rowid, note))
+    return found
+
+
 def recall(database: sqlite3.Connection, identity: bytes) -> Remembered | None:
     """Return what is known of a command, None where it was never begun and never answered."""
     row = database.execute(_QUERIES["recall"], (identity,)).fetchone()

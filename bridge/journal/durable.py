@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from types import MappingProxyType
@@ -32,6 +32,7 @@ from bridge.messages.replies import SealedReply
 from bridge.settings import JournalSettings
 
 DISK_PATIENCE_SECONDS = 2.0
+NOTES_TOGETHER = 500
 
 
 class DurableJournal:
@@ -127,6 +128,16 @@ class DurableJournal:
     def learn(self, note: Note) -> None:
         """Note soon what another bridge has noted of a command."""
         self._committer.add(Entry(note.at, note=note))
+
+    async def notes(self) -> AsyncIterator[Note]:
+        """Yield what is noted of each command that was begun or answered, for another bridge.
+
+        Raises `JournalError` where the file cannot be read.
+        """
+        after = 0
+        while found := await self._outlet.remembered(after, NOTES_TOGETHER):
+            for after, note in found:  # noqa: B007 - the last one is where it goes on
+                yield note
 
     def missed_until(self, at: datetime) -> None:
         """Note that commands may have been begun until then of which nothing is known here."""

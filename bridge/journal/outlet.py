@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import structlog
 
+from bridge.core.notes import Begun, Ended
 from bridge.core.ports import Observer, Remembered, Take
 from bridge.errors import JournalCorrupt, JournalUnwritable
 from bridge.journal.files import Files
@@ -77,6 +78,12 @@ class Outlet:
         """Look a command up in the file. Raises `JournalError` where it cannot be read."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._files.reader.recall, identity)
+
+    async def remembered(self, after: int, most: int) -> list[tuple[int, Begun | Ended]]:
+        """Return notes on commands, as the reader does. Raises `JournalError` as `recall` does."""
+        loop = asyncio.get_running_loop()
+        read = self._files.reader.remembered
+        return await loop.run_in_executor(self._thread, read, after, most)
 
     async def uncertain(self) -> list[tuple[bytes, bytes]]:
         """Return the commands that may have been taken. Raises `JournalError` as `recall` does."""

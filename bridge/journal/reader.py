@@ -5,9 +5,10 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from bridge.core.notes import Begun, Ended
 from bridge.core.ports import Remembered
 from bridge.journal import batch
-from bridge.journal.commands import recall, uncertain
+from bridge.journal.commands import recall, remembered, uncertain
 from bridge.journal.sqlite import queries, translated
 from bridge.messages.envelope import Sealed
 
@@ -56,6 +57,11 @@ class Reader:
         """Return the identity and the frame of each command that may have been taken, or not."""
         with translated(self._path):
             return uncertain(self._database)
+
+    def remembered(self, after: int, most: int) -> list[tuple[int, Begun | Ended]]:
+        """Return up to `most` notes on commands behind row `after`, each with its row."""
+        with translated(self._path):
+            return remembered(self._database, after, most)
 
     def recall(self, identity: bytes) -> Remembered | None:
         """Return what is known of a command, None where nobody has seen it."""

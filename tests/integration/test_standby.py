@@ -118,6 +118,23 @@ async def test_a_command_is_answered_the_same_by_the_next_one(
         assert list(site.tactium.received).count(b"<ana><P><ON><1>$") == 1
 
 
+async def test_who_comes_later_knows_the_commands_of_before(
+    open_site: OpenSite, tmp_path: Path
+) -> None:
+    """A `message_id` is run once, though it was before this bridge stood by, and after."""
+    pause = {"command": "pause", "agent": "ana", "code": "1"}
+    async with open_site() as site, AsyncExitStack() as second_runs:
+        async with site.bridge():
+            await site.next_data("main.link.up")
+            first = await site.ask(pause, message_id="7")
+            second = await second_runs.enter_async_context(standing_by(site, tmp_path))
+            await until(lambda: is_standby(second))
+            await asyncio.sleep(1)
+        await until(lambda: leads(second))
+        assert await site.ask(pause, message_id="7") == first
+        assert list(site.tactium.received).count(b"<ana><P><ON><1>$") == 1
+
+
 async def test_a_site_under_the_prefix_of_another_is_not_ready(
     open_site: OpenSite, tmp_path: Path
 ) -> None:

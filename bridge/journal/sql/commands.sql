@@ -30,3 +30,7 @@ SELECT max(at) FROM (SELECT begun, at FROM commands ORDER BY begun, at LIMIT ?) 
 
 -- name: forget_surplus
 DELETE FROM commands WHERE rowid IN (SELECT rowid FROM commands ORDER BY begun, at LIMIT ?)
+
+-- name: remembered
+SELECT rowid, identity, digest, at, frame, id, outcome, reason, reply FROM commands
+WHERE rowid > ? AND (begun OR reply IS NOT NULL) ORDER BY rowid LIMIT ?
