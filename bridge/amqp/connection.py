@@ -12,7 +12,7 @@ from itertools import cycle
 import structlog
 
 from bridge.amqp.session import Use, use_connection
-from bridge.backoff import delays
+from bridge.backoff import FIRST_SECONDS, delays
 from bridge.core.ports import Observer
 from bridge.errors import BrokerDown, BrokerError, BrokerRefused, TopologyConflict
 from bridge.settings import AmqpSettings
@@ -77,11 +77,14 @@ async def keep_connected(
     health: Health,
     use: Use,
     on_down: Callable[[BrokerError], Awaitable[None]] = _tell_nobody,
+    *,
+    first_seconds: float = FIRST_SECONDS,
 ) -> None:
     """Connect and `use` the connection, again after each loss, until cancelled.
 
     `name` is the connection's, here and in RabbitMQ's own lists. Of several nodes each
-    is tried in turn. `on_down` hears of each loss, and of each try that failed.
+    is tried in turn. `on_down` hears of each loss, and of each try that failed. After a
+    loss it is tried again within `first_seconds`.
     """
     nodes = cycle(url.update_query(heartbeat=settings.heartbeat_seconds) for url in settings.nodes)
     timeout_seconds = settings.connect_timeout_seconds
@@ -89,7 +92,7 @@ async def keep_connected(
 
     def on_ready() -> None:
         nonlocal waits
-        waits = delays()
+        waits = delays(first_seconds)
         health.works(name)
 
     for url in nodes:

@@ -52,7 +52,10 @@ BEAT_SECONDS = 1.0
 PROBE_SECONDS = 0.25
 """How often one who stands by looks whether anybody leads."""
 
-GRACE_SECONDS = 0.75
+HURRY_SECONDS = 0.1
+"""In which a connection that was lost is tried again: another bridge may lead else."""
+
+GRACE_SECONDS = 1.0
 """Who leads and lost its connection gets it back, if it comes again so soon."""
 
 SILENT_SECONDS = 3.5
@@ -147,7 +150,9 @@ class AmqpLeadership:
             if not took_part:  # else it is tried at once whether it comes back
                 await self._go_on_alone(candidate, str(error))
 
-        await keep_connected(CONNECTION, self._settings, self._health, use, on_down)
+        await keep_connected(
+            CONNECTION, self._settings, self._health, use, on_down, first_seconds=HURRY_SECONDS
+        )
 
     async def stop(self) -> None:
         """Take no more commands. What was delivered can still be concluded."""
@@ -241,7 +246,7 @@ class AmqpLeadership:
                 on_ready()
             if await following.has_leader():
                 left_at = None
-            elif following.was_left:
+            elif following.was_left or candidate.leads:  # it need not wait for itself
                 return
             else:
                 left_at = left_at or loop.time()
