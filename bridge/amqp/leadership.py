@@ -183,14 +183,13 @@ class AmqpLeadership:
         """Lead, or follow until nobody leads and then lead, as long as the connection lasts."""
         await self._topology.declare_leading(await connection.channel())
         following: Following | None = None
-        while True:
-            queue = await self._topology.maybe_lead(connection)
-            if queue is not None:
-                break
+        queue = await self._topology.maybe_lead(connection) if candidate.leads else None
+        while queue is None:  # one that stood by looks first whether another one leads
             if following is None:
                 following = await self._follow(candidate, connection)
                 self._takes_part = True
             await self._until_nobody_leads(candidate, following, on_ready)
+            queue = await self._topology.maybe_lead(connection)
         if following is not None:
             await following.drain()
         epoch = await self._next_epoch(candidate, connection)

@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, Text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bridge.backoff import delays
-from bridge.errors import LinkError
+from bridge.errors import LinkError, LinkRefused
 from bridge.links.engine import open_engine, translated
 from bridge.links.tables import Names, Tables
 from bridge.simulator.connection import Connection, Owner
@@ -115,6 +115,13 @@ async def make_tables(engine: AsyncEngine) -> None:
         Table(
             names.table, known, Column(names.id, number, primary_key=True), Column(names.text, Text)
         )
+    try:
+        await _create(engine, known)
+    except LinkRefused:  # somebody made them at the same moment
+        await _create(engine, known)
+
+
+async def _create(engine: AsyncEngine, known: MetaData) -> None:
     with translated():
         async with engine.begin() as connection:
             await connection.run_sync(known.create_all)
