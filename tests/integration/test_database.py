@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from ulid_transform import ulid_now
 
 from bridge.check import check
+from bridge.errors import LinkRefused
 from bridge.links import database
 from bridge.links import tables as links_tables
 from bridge.links.engine import open_engine
@@ -336,7 +337,15 @@ async def test_tables_that_are_not_there_are_said(open_site: OpenSite, database_
     """By the log, once, by the page and by `check`; the bridge waits for them."""
     async with open_site() as site:
         await site.tactium.refuse()
-        await databases.run(database_url, 'DROP TABLE "T_TTO"'.replace('"', _quote(database_url)))
+        drop = 'DROP TABLE "T_TTO"'.replace('"', _quote(database_url))
+
+        async def is_dropped() -> bool:
+            with suppress(LinkRefused):  # SQLite: Tactium's connection may be closing yet
+                await databases.run(database_url, drop)
+                return True
+            return False
+
+        await until(is_dropped, 30)
         with capture_logs() as logs:
             async with site.bridge() as program:
                 await until(lambda: "T_TTO" in str(program.watch.status))
