@@ -26,19 +26,18 @@ import structlog
 from aio_pika.abc import AbstractConnection, AbstractQueue
 from aiormq import Channel
 from aiormq.abc import DeliveredMessage
-from pamqp.commands import Basic
 from ulid_transform import ulid_now
 
 from bridge.amqp import consumer, notes
 from bridge.amqp.connection import Health, keep_connected
 from bridge.amqp.consumer import Consumer
+from bridge.amqp.epochs import Epochs
 from bridge.amqp.following import Following, Kind
 from bridge.amqp.herald import Herald
-from bridge.amqp.outbox import PERSISTENT
 from bridge.amqp.session import FOREIGN
 from bridge.amqp.topology import Topology
 from bridge.core.leadership import Candidate, Leader
-from bridge.core.notes import Note
+from bridge.core.notes import Lasting
 from bridge.core.ports import Clock, Observer
 from bridge.errors import BrokerDown, BrokerError, JournalError
 from bridge.messages.envelope import Envelope, timestamp
@@ -64,9 +63,7 @@ SILENT_SECONDS = 3.5
 ALONE_SECONDS = 60.0
 """Whoever stands by writes more often, or its connection to the broker is lost."""
 
-EPOCH_SECONDS = 2.0
 RETRY_SECONDS = 0.1
-_EPOCH_TODO = "see RabbitMQ's alarms, and its queue of epochs: it keeps none for now"
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """It goes on while the machine sleeps, where a system has such a clock."""
@@ -107,7 +104,7 @@ class AmqpLeadership:
         self._doubted = asyncio.Event()
         self._sure = asyncio.Event()
         self._takes_part = False
-        self._is_counting = False  # for a new epoch
+        self._epochs = Epochs(topology)
         self._is_stopping = False
         self._notes = 0
         self._letter_at = -ALONE_SECONDS  # of one who stands by, by the clock of `_time`
@@ -159,7 +156,7 @@ class AmqpLeadership:
         self._is_stopping = True
         await self._consumer.stop()
 
-    async def tell(self, note: Note, states: notes.States) -> None:
+    async def tell(self, note: Lasting, states: notes.States) -> None:
         """Let those who stand by know a note; returns when the broker has it for them.
 
         Where none has written for a while there is nobody to tell: one who begins to
@@ -192,7 +189,7 @@ class AmqpLeadership:
             queue = await self._topology.maybe_lead(connection)
         if following is not None:
             await following.drain()
-        epoch = await self._next_epoch(candidate, connection)
+        epoch = await self._epochs.next(connection, candidate.last_epoch)
         self._takes_part = True
         self._health.expects(consumer.CONNECTION)
         on_ready()
@@ -267,42 +264,6 @@ class AmqpLeadership:
         if self._state in ("waiting", "doubting") and candidate.leads:
             self._state = "alone"
             await candidate.go_on_alone(reason)
-
-    async def _next_epoch(self, candidate: Candidate, connection: AbstractConnection) -> int:
-        """Return the number of this leadership; the broker keeps it for the next one.
-
-        Where it does not, what this bridge has heard of has to do: to lead goes before.
-        """
-        epoch = candidate.last_epoch + 1
-        has_failed, self._is_counting = self._is_counting, True  # it took its connection with it
-        try:
-            if not has_failed:
-                async with asyncio.timeout(EPOCH_SECONDS):
-                    epoch = await self._keep_epoch(connection, epoch)
-        except (TimeoutError, *FOREIGN) as error:
-            has_failed = True
-            log.debug("epoch_failed", reason=str(error))
-        self._is_counting = False
-        if has_failed:
-            log.warning("epoch_not_kept", epoch=epoch, todo=_EPOCH_TODO)
-        return epoch
-
-    async def _keep_epoch(self, connection: AbstractConnection, least: int) -> int:
-        """Let the queue of epochs hold the next one, and nothing else; return it."""
-        epochs = await self._topology.declare_epochs(await connection.channel())
-        kept = []
-        while (message := await epochs.get(fail=False)) is not None:
-            kept.append(message)
-            with suppress(ValueError):
-                least = max(least, int(message.body) + 1)
-        channel = await epochs.channel.get_underlay_channel()
-        properties = Basic.Properties(delivery_mode=PERSISTENT)
-        await channel.basic_publish(
-            str(least).encode(), routing_key=epochs.name, properties=properties
-        )
-        for message in kept:
-            await message.ack()
-        return least
 
     async def _lead(
         self,

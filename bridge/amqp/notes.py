@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from bridge.core.notes import Begun, ClearedUp, Ended, Note
+from bridge.core.notes import Begun, Ended, Lasting
 from bridge.messages.envelope import timestamp
 from bridge.messages.replies import Outcome, SealedReply
 
@@ -30,7 +30,7 @@ class Told:
     """One note; `number` counts those that one bridge has told, and is `OLD` for others."""
 
     number: int
-    note: Note
+    note: Lasting
     states: States
 
 
@@ -48,8 +48,6 @@ def spell(told: Told) -> bytes:
             said |= {"digest": digest.hex(), "frame": frame.decode("latin-1")}
         case Ended(_, digest, _, reply):
             said |= {"digest": digest.hex(), "reply": _spelt(reply)}
-        case ClearedUp(_, _, was_taken):
-            said |= {"was_taken": was_taken}
     return orjson.dumps(said)
 
 
@@ -57,15 +55,13 @@ def read(body: bytes) -> Told:
     """Return the note that was spelt so. Raises `ValueError` or `KeyError` for anything else."""
     said = orjson.loads(body)
     identity, at = bytes.fromhex(said["identity"]), datetime.fromisoformat(said["at"])
-    note: Note
+    note: Lasting
     match said["kind"]:
         case "Begun":
             frame = said["frame"].encode("latin-1")
             note = Begun(identity, bytes.fromhex(said["digest"]), at, frame)
         case "Ended":
             note = Ended(identity, bytes.fromhex(said["digest"]), at, _reply(said["reply"]))
-        case "ClearedUp":
-            note = ClearedUp(identity, at, said["was_taken"])
         case kind:
             raise ValueError(f"no note: {kind}")
     states = {

@@ -17,7 +17,7 @@ from bridge.core.calls import Calls
 from bridge.core.following import Follower
 from bridge.core.leadership import Leader, Leadership
 from bridge.core.lines import Tasks
-from bridge.core.notes import Note
+from bridge.core.notes import Lasting
 from bridge.core.ports import Clock, Delivery, Journal, Observer, Publisher
 from bridge.core.term import Deafness, Term
 from bridge.messages.notices import GapCause, LeaderGained, LeaderLost
@@ -128,7 +128,7 @@ class Bridge:
             if heard_at is not None:
                 self._has_published_until(heard_at)
 
-    def follow_note(self, note: Note, states: Mapping[str, bytes | None]) -> None:
+    def follow_note(self, note: Lasting, states: Mapping[str, bytes | None]) -> None:
         """Hear what the leader has noted of a command, and of agents with it."""
         if self._term is None:
             self._calls.adopt(states)
@@ -145,7 +145,7 @@ class Bridge:
         """Yield the state of each agent, for one who follows."""
         return self._calls.states()
 
-    def notes(self) -> AsyncIterator[Note]:
+    def notes(self) -> AsyncIterator[Lasting]:
         """Yield what is noted of each command, for one who follows. Raises `JournalError`."""
         return self._journal.notes()
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from bridge.core.notes import Note
+from bridge.core.notes import Lasting
 from bridge.core.ports import Delivery, Fence
 
 
@@ -61,7 +61,7 @@ class Candidate(Protocol):
     def follow(self, message: Mapping[str, Any], trace: str | None) -> None:
         """Hear what the leader has published, as JSON."""
 
-    def follow_note(self, note: Note, states: Mapping[str, bytes | None]) -> None:
+    def follow_note(self, note: Lasting, states: Mapping[str, bytes | None]) -> None:
         """Hear what the leader has noted of a command, and of agents with it."""
 
     def follow_agents(self, states: Mapping[str, bytes], *, is_first: bool) -> None:
@@ -70,7 +70,7 @@ class Candidate(Protocol):
     def states(self) -> Iterator[tuple[str, bytes]]:
         """Yield the state of each agent, for one who follows."""
 
-    def notes(self) -> AsyncIterator[Note]:
+    def notes(self) -> AsyncIterator[Lasting]:
         """Yield what is noted of each command, for one who follows. Raises `JournalError`."""
 
     async def published_until(self) -> datetime | None:
@@ -101,7 +101,7 @@ class Leadership(Fence, Protocol):
 class Standbys(Protocol):
     """The bridges that stand by."""
 
-    async def tell(self, note: Note, states: Mapping[str, bytes | None]) -> None:
+    async def tell(self, note: Lasting, states: Mapping[str, bytes | None]) -> None:
         """Let them know a note; returns when the broker has it for all that are there.
 
         Waits for a connection to the broker.

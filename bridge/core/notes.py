@@ -37,4 +37,7 @@ class Ended:
     reply: SealedReply
 
 
-Note = Begun | Ended | ClearedUp
+Lasting = Begun | Ended
+"""What those who stand by are told too."""
+
+Note = Lasting | ClearedUp

@@ -10,7 +10,7 @@ from hashlib import sha256
 from types import MappingProxyType
 from typing import Literal, Protocol
 
-from bridge.core.notes import Note
+from bridge.core.notes import Lasting
 from bridge.messages.commands import WireCommand
 from bridge.messages.envelope import Occurrence, Sealed
 from bridge.messages.events import Heard
@@ -212,10 +212,10 @@ class Journal(Protocol):
     def stand_by(self) -> None:
         """Note that another bridge leads."""
 
-    def learn(self, note: Note) -> None:
+    def learn(self, note: Lasting) -> None:
         """Note soon what another bridge has noted of a command."""
 
-    def notes(self) -> AsyncIterator[Note]:
+    def notes(self) -> AsyncIterator[Lasting]:
         """Yield what is noted of each command that was begun or answered, for another bridge.
 
         Raises `JournalError` where it cannot be read.

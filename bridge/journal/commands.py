@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from bridge.core.notes import Begun, ClearedUp, Ended, Note
+from bridge.core.notes import Begun, ClearedUp, Ended, Lasting, Note
 from bridge.core.ports import Remembered
 from bridge.journal.sqlite import moment, number, queries
 from bridge.messages.replies import Outcome, SealedReply
@@ -84,14 +84,12 @@ def uncertain(database: sqlite3.Connection) -> list[tuple[bytes, bytes]]:
     return database.execute(_QUERIES["uncertain"]).fetchall()
 
 
-def remembered(
-    database: sqlite3.Connection, after: int, most: int
-) -> list[tuple[int, Begun | Ended]]:
+def remembered(database: sqlite3.Connection, after: int, most: int) -> list[tuple[int, Lasting]]:
     """Return up to `most` notes behind row `after`, each with its row: one for each command."""
-    found: list[tuple[int, Begun | Ended]] = []
+    found: list[tuple[int, Lasting]] = []
     for row in database.execute(_QUERIES["remembered"], (after, most)):
         rowid, identity, digest, at, frame, reply_id, outcome, reason, body = row
-        note: Begun | Ended = Begun(identity, digest, moment(at), frame or b"")
+        note: Lasting = Begun(identity, digest, moment(at), frame or b"")
         if body is not None:
             reply = SealedReply(reply_id, Outcome(outcome), reason, body)
             note = Ended(identity, digest, moment(at), reply)

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import structlog
 
-from bridge.core.notes import Begun, Ended
+from bridge.core.notes import Lasting
 from bridge.core.ports import Observer, Remembered, Take
 from bridge.errors import JournalCorrupt, JournalUnwritable
 from bridge.journal.files import Files
@@ -79,7 +79,7 @@ class Outlet:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._files.reader.recall, identity)
 
-    async def remembered(self, after: int, most: int) -> list[tuple[int, Begun | Ended]]:
+    async def remembered(self, after: int, most: int) -> list[tuple[int, Lasting]]:
         """Return notes on commands, as the reader does. Raises `JournalError` as `recall` does."""
         loop = asyncio.get_running_loop()
         read = self._files.reader.remembered

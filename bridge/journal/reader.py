@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from bridge.core.notes import Begun, Ended
+from bridge.core.notes import Lasting
 from bridge.core.ports import Remembered
 from bridge.journal import batch
 from bridge.journal.commands import recall, remembered, uncertain
@@ -58,7 +58,7 @@ class Reader:
         with translated(self._path):
             return uncertain(self._database)
 
-    def remembered(self, after: int, most: int) -> list[tuple[int, Begun | Ended]]:
+    def remembered(self, after: int, most: int) -> list[tuple[int, Lasting]]:
         """Return up to `most` notes on commands behind row `after`, each with its row."""
         with translated(self._path):
             return remembered(self._database, after, most)

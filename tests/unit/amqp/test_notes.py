@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from bridge.amqp.notes import AGENTS_TOGETHER, Told, read, read_agents, spell, spell_agents
-from bridge.core.notes import Begun, ClearedUp, Ended, Note
+from bridge.core.notes import Begun, Ended, Lasting
 from bridge.messages.replies import Outcome, SealedReply
 
 AT = datetime(2026, 11, 22, 12, 0, 0, 123_456, UTC)
@@ -20,10 +20,9 @@ REPLY = SealedReply("7", Outcome.UNCERTAIN, "perhaps", '{"context":"ção"}'.enc
     [
         Begun(IDENTITY, DIGEST, AT, "<josé><P><ON><1>$".encode("cp1252")),
         Ended(IDENTITY, DIGEST, AT, REPLY),
-        ClearedUp(IDENTITY, AT, was_taken=False),
     ],
 )
-def test_a_note_comes_back(note: Note) -> None:
+def test_a_note_comes_back(note: Lasting) -> None:
     told = Told(42, note, {"josé": b'{"code":1}', "ana": None})
     assert read(spell(told)) == told
 
