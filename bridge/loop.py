@@ -1,21 +1,28 @@
-"""The event loop that the bridge runs in: a name server that does not answer holds up no stop.
+"""The event loop that the bridge runs in: uvloop's where it is installed, else asyncio's own.
 
-Names are resolved in threads, and Python ends no thread by force: it waits for
-them before the process ends. These are threads that it does not wait for.
+In either of them a name server that does not answer holds up no stop: names are
+resolved in threads, and both loops wait for theirs before the process ends.
+These are threads that nobody waits for.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import threading
 from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    _AnyLoop = asyncio.AbstractEventLoop
+else:
+    _AnyLoop = object
 
 
-class Loop(asyncio.SelectorEventLoop):
-    """An event loop that resolves names in threads of its own."""
+class _Resolving(_AnyLoop):
+    """What both loops have in common: names are resolved in threads of the loop's own."""
 
     async def getaddrinfo(self, *address: Any, **options: Any) -> Any:
         """See `asyncio.loop.getaddrinfo`."""
@@ -43,7 +50,44 @@ class Loop(asyncio.SelectorEventLoop):
         return await found
 
 
+class Loop(_Resolving, asyncio.SelectorEventLoop):
+    """asyncio's event loop, which resolves names where we do."""
+
+
 def run(main: Coroutine[Any, Any, None]) -> None:
     """Run a coroutine to its end."""
-    with asyncio.Runner(loop_factory=Loop) as runner:
+    with asyncio.Runner(loop_factory=fastest()) as runner:
         runner.run(main)
+
+
+def fastest() -> type[asyncio.AbstractEventLoop]:
+    """Return the event loop that wakes up soonest, of those that are installed."""
+    try:
+        import uvloop  # noqa: PLC0415 - it comes with an extra
+    except ImportError:
+        return Loop
+
+    class UvLoop(_Resolving, uvloop.Loop):  # type: ignore[misc]  # both of them resolve names
+        """uvloop's event loop, which would resolve the names of those it connects to itself."""
+
+        async def create_connection(
+            self, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any
+        ) -> Any:
+            """See `asyncio.loop.create_connection`; raises what the last address of a name gave."""
+            if host is None:
+                return await super().create_connection(protocol_factory, **options)
+            if options.get("ssl"):
+                options["server_hostname"] = options.get("server_hostname") or host
+            failure = OSError(f"{host} has no address")
+            for *_, address in await self.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+                try:
+                    return await super().create_connection(
+                        protocol_factory, *address[:2], **options
+                    )
+                except ssl.SSLError:
+                    raise  # it is there, and not whom we trust
+                except OSError as error:
+                    failure = error
+            raise failure
+
+    return UvLoop

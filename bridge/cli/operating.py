@@ -1,4 +1,4 @@
-"""What an operator runs."""
+"""What an operator runs: the bridge, and a look at whether it could run."""
 
 from __future__ import annotations
 
@@ -8,15 +8,11 @@ from pathlib import Path
 
 import click
 
-from bridge import app, contract, demo, loop
+from bridge import app, loop
 from bridge.check import Verdict, check
 from bridge.cli.configuring import CONFIG, settings_of
-from bridge.errors import ContractError
 from bridge.observe import logs
 from bridge.settings import LogSettings, Settings, secrets_of
-
-DEMO_SECONDS = 20.0
-"""How long the demo lasts off a terminal, where nobody presses Ctrl-C."""
 
 
 @click.command("run")
@@ -54,48 +50,3 @@ async def _print_check(settings: Settings, *, register: bool) -> bool:
         click.echo(clean.text(str(line)))
         could_run = could_run and line.verdict is not Verdict.FAILED
     return could_run
-
-
-@click.command("schemas")
-@click.option(
-    "--dir",
-    "folder",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("schemas"),
-    show_default=True,
-    help="Where they are, or will be.",
-)
-@click.option("--check", "only_check", is_flag=True, help="Write nothing; fail where one differs.")
-def schemas_command(folder: Path, *, only_check: bool) -> None:
-    """Write the JSON Schemas of all messages, and an AsyncAPI document.
-
-    With --check, exits 1 where a file differs, is missing or is extra.
-    """
-    if not only_check:
-        click.echo(f"{len(contract.write(folder))} files written below {folder}")
-        return
-    found = contract.differences(folder)
-    for line in found:
-        click.echo(line, err=True)
-    if found:
-        raise ContractError(f"write them anew: tactium-bridge schemas --dir {folder}")
-
-
-@click.command("demo")
-@click.option(
-    "--seconds",
-    type=click.FloatRange(min=1),
-    help=f"End by itself after so many seconds. [default: {DEMO_SECONDS:g} off a terminal]",
-)
-def demo_command(seconds: float | None) -> None:
-    """Show events, commands and replies flow, with nothing to configure.
-
-    Runs a private RabbitMQ node, a simulated Tactium, the bridge, a subscriber
-    and a commander, and takes all of it down at the end. Exits 0 only if events
-    and replies arrived.
-    """
-    logs.configure(LogSettings(level="warning"))
-    if seconds is None and not sys.stdout.isatty():
-        seconds = DEMO_SECONDS
-    if not asyncio.run(demo.play(seconds)):
-        sys.exit(1)

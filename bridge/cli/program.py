@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import signal
 import sys
+from importlib import import_module
 from importlib.metadata import version
 
 import click
 
-from bridge.cli.operating import check_command, demo_command, run_command, schemas_command
-from bridge.cli.simulating import simulate_command
-from bridge.cli.using import send_command, tail_command
 from bridge.errors import BridgeError, InvalidCommand, JournalBusy, SettingsError
 from bridge.observe import logs
+
+_COMMANDS = {
+    "run": "operating",
+    "demo": "simulating",
+    "simulate": "simulating",
+    "send": "using",
+    "tail": "using",
+    "check": "operating",
+    "schemas": "describing",
+}
+"""In which module each is: a bridge that runs need not hold all that the others need."""
 
 
 def main() -> None:
@@ -37,19 +46,22 @@ def _fail(error: BridgeError, code: int) -> None:
     sys.exit(code)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """Knows the commands by name, and imports one when it is asked for."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if super().get_command(ctx, cmd_name) is None:
+            return None
+        module = import_module(f"bridge.cli.{_COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+
+@click.group(
+    cls=_Commands,
+    commands={name: click.Command(name) for name in _COMMANDS},
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(version("tactium-bridge"), prog_name="tactium-bridge")
 def cli() -> None:
     """Tactium IP's telephony events on RabbitMQ as JSON, and commands back."""
-
-
-for command in (
-    run_command,
-    demo_command,
-    simulate_command,
-    send_command,
-    tail_command,
-    check_command,
-    schemas_command,
-):
-    cli.add_command(command)

@@ -1,16 +1,20 @@
-"""Tactium's side, for whoever has no Tactium at hand."""
+"""For whoever has no Tactium at hand: its side alone, or all there is at once."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any, Literal
 
 import click
 
-from bridge import app
+from bridge import app, demo
 from bridge.observe import logs
 from bridge.settings import LogSettings
 from bridge.simulator import DEFAULT_PORT, Answers, Faults, SimulatorOptions, simulate
+
+DEMO_SECONDS = 20.0
+"""How long the demo lasts off a terminal, where nobody presses Ctrl-C."""
 
 _REPLIES = click.Choice(["silence", "error"])
 _SHARE = click.FloatRange(0, 1)
@@ -109,3 +113,23 @@ def simulate_command(
         **rest,
     )
     asyncio.run(app.until_stopped(simulate(options)))
+
+
+@click.command("demo")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=1),
+    help=f"End by itself after so many seconds. [default: {DEMO_SECONDS:g} off a terminal]",
+)
+def demo_command(seconds: float | None) -> None:
+    """Show events, commands and replies flow, with nothing to configure.
+
+    Runs a private RabbitMQ node, a simulated Tactium, the bridge, a subscriber
+    and a commander, and takes all of it down at the end. Exits 0 only if events
+    and replies arrived.
+    """
+    logs.configure(LogSettings(level="warning"))
+    if seconds is None and not sys.stdout.isatty():
+        seconds = DEMO_SECONDS
+    if not asyncio.run(demo.play(seconds)):
+        sys.exit(1)
