@@ -4,7 +4,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,9 @@ from tests.databases.servers import ALL, SERVERS, Server, missing
 TRANSPORTS = ("socket", *(ALL if "DATABASES" in os.environ else ["sqlite"]))
 """The ways to Tactium: with `DATABASES` set, over each kind of database."""
 
+LOG_LINES = 120
+LINE_CHARACTERS = 160
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Let what is the same whichever way leads to Tactium hold over all of them."""
@@ -25,6 +28,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("transport", TRANSPORTS, indirect=True)
     if marked("each_database"):
         metafunc.parametrize("transport", TRANSPORTS[1:], indirect=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show with a failure what the broker said, which is gone with its node."""
+    report = yield
+    node = getattr(item, "funcargs", {}).get("rabbitmq")
+    if report.failed and node is not None:
+        lines = (line[:LINE_CHARACTERS] for line in node.log_lines()[-LOG_LINES:])
+        report.sections.append(("End of RabbitMQ's log", "\n".join(lines)))
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,7 @@ from bridge.messages.trace import trace_text
 
 log = structlog.get_logger(__name__)
 
+_ONE_VERSION = "run bridges of one version"
 HEARTBEAT = f"{OWN}{Heartbeat.type}"
 _LOST = f"{OWN}{LeaderLost.type}"
 
@@ -127,7 +128,7 @@ class Following:
             self._read(message)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             # of a newer version, or somebody else's
-            log.warning("follow_unreadable", reason=str(error), todo="run bridges of one version")
+            log.warning("follow_unreadable", reason=str(error), todo=_ONE_VERSION)
         await message.channel.basic_ack(message.delivery_tag or 0, wait=False)
         if not self._is_whole:
             self._is_whole = True
@@ -176,9 +177,7 @@ class Following:
             return
         self._epoch = data["epoch"]
         self.was_left = False
-        until = data["published_until"]
-        moment = datetime.fromisoformat(until) if until else None
-        leader = Leader(data["epoch"], data["instance"], moment)
+        leader = _leader(data)
         self._candidate.hear(leader)
         self._on_leader(leader)
 
@@ -188,3 +187,20 @@ class Following:
         if number > last + 1:
             self._is_whole = False
         self._numbers[counter] = max(last, number)
+
+
+def maybe_leader(body: bytes, source: str) -> Leader | None:
+    """Return who leads as a heartbeat says, None where it is none, or another site's."""
+    try:
+        said = orjson.loads(body)
+        is_ours = said["type"] == HEARTBEAT and said["source"] == source
+        return _leader(said["data"]) if is_ours else None
+    except (ValueError, KeyError, TypeError) as error:
+        log.warning("follow_unreadable", reason=str(error), todo=_ONE_VERSION)
+        return None
+
+
+def _leader(data: dict[str, Any]) -> Leader:
+    until = data["published_until"]
+    moment = datetime.fromisoformat(until) if until else None
+    return Leader(data["epoch"], data["instance"], moment)

@@ -104,7 +104,7 @@ class AmqpLeadership:
         self._doubted = asyncio.Event()
         self._sure = asyncio.Event()
         self._takes_part = False
-        self._epochs = Epochs(topology)
+        self._epochs = Epochs(topology, envelope.source)
         self._is_stopping = False
         self._notes = 0
         self._letter_at = -ALONE_SECONDS  # of one who stands by, by the clock of `_time`
@@ -189,7 +189,7 @@ class AmqpLeadership:
             queue = await self._topology.maybe_lead(connection)
         if following is not None:
             await following.drain()
-        epoch = await self._epochs.next(connection, candidate.last_epoch)
+        epoch = await self._epochs.next(connection, candidate.last_epoch, candidate.hear)
         self._takes_part = True
         self._health.expects(consumer.CONNECTION)
         on_ready()

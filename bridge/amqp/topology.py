@@ -106,6 +106,7 @@ class Topology:
         self.dead = f"{prefix}.dead"
         self.leader = f"{prefix}.leader"
         self.epochs = f"{prefix}.leader.epochs"
+        self.heartbeat = f"{prefix}.leader.heartbeat"
         self.standbys = f"{prefix}.standbys"
         self._topics = [Exchange(name, ExchangeType.TOPIC) for name in self.exchanges.values()]
         self._commands_topic = Exchange(self.commands, ExchangeType.TOPIC)
@@ -115,6 +116,7 @@ class Topology:
         self._history_stream = _history(self.history, settings) if settings.history else None
         self._standbys_fanout = Exchange(self.standbys, ExchangeType.FANOUT)
         self._epochs_queue = Queue(self.epochs, kind)
+        self._heartbeat_queue = Queue(self.heartbeat, {"x-max-length": 1, **kind})
         self._dead_queue = Queue(
             self.dead,
             {
@@ -142,8 +144,8 @@ class Topology:
     @property
     def own_queues(self) -> frozenset[str]:
         """The bridge's own queues, as globs, which nobody's reply may reach."""
-        own = (self.commands, self.given_up, self.dead, self.leader, self.epochs, self.history)
-        return frozenset((*own, self.standby("*")))
+        leading = (self.leader, self.epochs, self.heartbeat, self.standby("*"))
+        return frozenset((self.commands, self.given_up, self.dead, self.history, *leading))
 
     @property
     def items(self) -> list[Exchange | Queue]:
@@ -154,7 +156,13 @@ class Topology:
             self._dead_fanout,
             self._standbys_fanout,
         ]
-        queues = [self._dead_queue, self._given_up_queue, self._commands_queue, self._epochs_queue]
+        queues = [
+            self._dead_queue,
+            self._given_up_queue,
+            self._commands_queue,
+            self._epochs_queue,
+            self._heartbeat_queue,
+        ]
         history = [self._history_stream] if self._history_stream is not None else []
         return [*exchanges, *queues, *history]
 
@@ -184,6 +192,12 @@ class Topology:
     async def declare_epochs(self, channel: AbstractChannel) -> AbstractQueue:
         """Declare the queue that keeps the epoch. Raises `TopologyConflict`."""
         return await self._epochs_queue.declare(channel)
+
+    async def declare_heartbeat(self, channel: AbstractChannel) -> AbstractQueue:
+        """Declare the queue that keeps the last heartbeat. Raises `TopologyConflict`."""
+        queue = await self._heartbeat_queue.declare(channel)
+        await queue.bind(self.exchanges["bridge"], "*.heartbeat")
+        return queue
 
     async def maybe_lead(self, connection: AbstractConnection) -> AbstractQueue | None:
         """Return the queue that only one connection can have, None where another has it."""

@@ -90,6 +90,7 @@ async def _check_rights(connection: AbstractConnection, topology: Topology) -> A
         topology.dead,
         topology.leader,
         topology.epochs,
+        topology.heartbeat,
     ]
     wanted: dict[str, list[str]] = {
         "configure": [*exchanges, *queues],

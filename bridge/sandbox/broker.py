@@ -103,8 +103,12 @@ class Broker(ABC):
     def _has_exited(self) -> bool:
         return any(process.poll() is not None for process in self._children())
 
+    def log_lines(self) -> list[str]:
+        """Return what the broker has logged."""
+        return [line for line in self._log.read_text(errors="replace").splitlines() if line]
+
     def _complaint(self, what: str) -> str:
-        lines = [line for line in self._log.read_text(errors="replace").splitlines() if line]
+        lines = self.log_lines()
         # A node that gives up says why about here, and goes on with pages of details.
         end = next((at + 8 for at, line in enumerate(lines) if "BOOT FAILED" in line), len(lines))
         shown = "\n".join(f"    {line[:200]}" for line in lines[:end][-_LOG_LINES:])

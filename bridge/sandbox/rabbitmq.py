@@ -63,6 +63,10 @@ class RabbitMQNode:
         """
         return await self._broker.ctl(*arguments)
 
+    def log_lines(self) -> list[str]:
+        """Return what the node has logged so far."""
+        return self._broker.log_lines()
+
     async def stop_app(self) -> None:
         """Stop RabbitMQ politely, but not the Erlang node in which it runs.
 

@@ -28,6 +28,11 @@ START_SECONDS = 10.0
 Properties = Literal["few", "all"]
 """Of a message: its content type and delivery mode, or all that an event of the bridge has."""
 
+Pairs = Literal["", 'value-pairs(scope("none"))']
+"""What of a line's fields syslog-ng puts into a message's headers: as it comes, or nothing."""
+
+BODY_ALONE: Pairs = 'value-pairs(scope("none"))'
+
 _SYSLOG_NG_FILES = ("persist-file", "control", "pidfile")
 
 _SYSLOG_NG = """@version: {version}
@@ -39,7 +44,7 @@ source said {{
 destination broker {{
     amqp(host("127.0.0.1") port({broker}) vhost("{vhost}") username("guest") password("guest")
          exchange("{exchange}") exchange-declare(no) exchange-type("topic")
-         routing-key("{key}") body("$MSG") persistent(yes) value-pairs(scope("none")));
+         routing-key("{key}") body("$MSG") persistent(yes) {pairs});
 }};
 log {{ source(said); destination(broker); flags(flow-control); }};
 """
@@ -106,7 +111,13 @@ class SyslogNg:
         return cls(program, version[1]) if version and "afamqp" in told else None
 
     async def rate(
-        self, rig: Rig, queue: AbstractQueue, warm_up: int, count: int, size: int
+        self,
+        rig: Rig,
+        queue: AbstractQueue,
+        warm_up: int,
+        count: int,
+        size: int,
+        pairs: Pairs = "",
     ) -> float:
         """Return how many lines a second come to a queue; none of them is confirmed."""
         (port,) = free_ports(1)
@@ -119,6 +130,7 @@ class SyslogNg:
                 vhost=rig.vhost,
                 exchange=EXCHANGE,
                 key=KEY,
+                pairs=pairs,
             )
         )
         process = await asyncio.create_subprocess_exec(

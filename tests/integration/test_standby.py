@@ -20,6 +20,8 @@ from tests.integration.site import OpenSite, Site, until
 
 pytestmark = pytest.mark.socket_only
 
+HEARTBEATS = "tactium.leader.heartbeat"
+
 
 @asynccontextmanager
 async def standing_by(site: Site, tmp_path: Path, **amqp: Any) -> AsyncIterator[Program]:
@@ -184,11 +186,30 @@ async def test_the_epoch_grows_with_each_leadership(open_site: OpenSite, tmp_pat
         assert epochs == [1, 2, 3]
 
 
+async def test_who_did_not_stand_by_tells_no_longer_gap_than_there_was(
+    open_site: OpenSite, tmp_path: Path
+) -> None:
+    """The broker keeps the last heartbeat: what another one heard meanwhile is not missing."""
+    async with open_site() as site:
+        queue = await site.channel.declare_queue("gaps")
+        await queue.bind("tactium.bridge", "*.gap")
+        for name in ("a", "b", "a"):
+            journal = site.settings.journal.model_copy(update={"path": tmp_path / f"{name}.db"})
+            site.settings = site.settings.model_copy(update={"journal": journal})
+            async with site.bridge():
+                await site.next_data("main.link.up")
+                await asyncio.sleep(2.5)
+        gaps = [json.loads((await queue.get(timeout=5)).body)["data"] for _ in range(2)]
+    assert [gap["cause"] for gap in gaps] == ["takeover", "takeover"]
+    b_heard_from, b_heard_until = gaps[0]["to"], gaps[1]["from"]
+    assert datetime.fromisoformat(b_heard_until) > datetime.fromisoformat(b_heard_from)
+
+
 async def test_a_reply_to_a_standbys_queue_is_refused(open_site: OpenSite) -> None:
     """Nobody can have the bridge tell those who stand by anything."""
     async with open_site() as site, site.bridge():
         await site.next_data("main.link.up")
-        for queue in ("tactium.standbys.x", "tactium.leader", "tactium.leader.epochs"):
+        for queue in ("tactium.standbys.x", "tactium.leader", "tactium.leader.epochs", HEARTBEATS):
             asked = {"command": "get_status", "agent": "ana"}
             await site.send(asked, reply_to=queue)
             assert (await site.next_data("main.command.forbidden"))["outcome"] == "forbidden"
