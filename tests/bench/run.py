@@ -11,11 +11,11 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass
 from statistics import harmonic_mean
+from typing import NamedTuple
 
 from tests.bench import measures
 from tests.bench.figures import Figure, Goal, Report
-from tests.bench.measures import Latency
-from tests.bench.rig import Bridge, Kind, Rig
+from tests.bench.rig import Bridge, Durability, Kind, Rig
 from tests.bench.yardsticks import (
     BODY_ALONE,
     Ceiling,
@@ -30,10 +30,21 @@ CLASSIC = Goal("≥", 0.75, 0.9)
 QUORUM = Goal("≥", 0.65, 0.8)
 LIKE_OURS = "C client, our properties"
 
-SYSLOG_NG: dict[str, Pairs] = {
-    "syslog-ng, unconfirmed": "",
-    "syslog-ng, unconfirmed, body alone": BODY_ALONE,
-}
+
+class Lines(NamedTuple):
+    """Lines that syslog-ng brings to a queue, and the name that this has as a yardstick."""
+
+    kind: Kind
+    name: str
+    pairs: Pairs
+    goal: Goal | None
+
+
+SYSLOG_NG = (
+    Lines("classic", "syslog-ng, unconfirmed", "", Goal("≥", 1.0, 1.2)),
+    Lines("quorum", "syslog-ng, unconfirmed", "", Goal("≥", 1.0, 1.2)),
+    Lines("classic", "syslog-ng, unconfirmed, body alone", BODY_ALONE, None),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +92,7 @@ class Bench:
         async with rig.bridge() as bridge:
             self._size = self._size or await measures.body_bytes(rig, bridge)
             self._note("memory, idle", bridge.megabytes())
-            latency = await measures.bare_latency(rig, scale.seconds, self._size)
-            self._note_latency("bare", latency)
-            self._note_latency("process", await measures.latency(rig, bridge, scale.seconds))
+            await self._latencies(bridge, "process")
             await self._round_trips()
             await self._rate(bridge, "quorum")
             await self._rate(bridge, "classic")
@@ -92,7 +101,7 @@ class Bench:
             async with rig.queue() as queue:
                 rate = await measures.sustained(rig, bridge, queue, scale.events)
             self._note("power", rate.per_second)
-            self._note_latency("power", await measures.latency(rig, bridge, scale.seconds))
+            await self._latencies(bridge, "power")
         live = round(scale.backlog / (1 + measures.WARM_UP))
         drained = await measures.drain(rig, scale.backlog, live)
         self._note("drain", drained.per_second)
@@ -100,7 +109,9 @@ class Bench:
         self._note("drained in", drained.seconds)
         self._note("late", drained.late_seconds)
         self._note("memory, backlog", drained.megabytes)
-        await self._others()
+        count = scale.events // 3
+        async with rig.queue():
+            self._note("aio-pika", await aio_pika_rate(rig, count // 5, count, self._size))
         self._note("decoder", measures.decoded(scale.frames))
 
     async def _rate(self, bridge: Bridge, kind: Kind) -> None:
@@ -128,35 +139,41 @@ class Bench:
         for each in reversed(kinds):
             await measure(each)
             self._note(f"ceiling, {kind}, {each}", harmonic_mean(ceilings[each]))
+        if self._syslog_ng is not None:
+            await self._rate_of_lines(self._syslog_ng, kind)
+
+    async def _rate_of_lines(self, syslog_ng: SyslogNg, kind: Kind) -> None:
+        count = self._scale.events
+        warm_up = round(count * measures.WARM_UP)
+        for lines in SYSLOG_NG:
+            if lines.kind == kind:
+                async with self._rig.queue(kind) as queue:
+                    rate = await syslog_ng.rate(
+                        self._rig, queue, warm_up, count, self._size, lines.pairs
+                    )
+                self._note(f"{lines.name}, {kind}", rate)
+
+    async def _latencies(self, bridge: Bridge, mode: Durability) -> None:
+        """Take the latency of events between two halves of a bare publisher's."""
+        seconds = self._scale.seconds
+        first = await measures.bare_latency(self._rig, seconds / 2, self._size)
+        ours = await measures.latency(self._rig, bridge, seconds)
+        second = await measures.bare_latency(self._rig, seconds / 2, self._size)
+        for rank in ("p50", "p99"):
+            self._note(f"{rank}, {mode}", getattr(ours, rank))
+            bare = (getattr(first, rank) + getattr(second, rank)) / 2
+            self._note(f"{rank}, {mode}, bare", bare)
 
     async def _round_trips(self) -> None:
-        """Take the round trip of commands between two halves of the echo's, as with the rate."""
+        """Take the round trip of commands between two halves of the echo's."""
         commands = self._scale.commands
         first = await measures.bare_round_trip(self._rig, commands // 2)
         self._note("rpc", (await measures.round_trip(self._rig, commands)).p50)
         second = await measures.bare_round_trip(self._rig, commands // 2)
         self._note("bare rpc", (first.p50 + second.p50) / 2)
 
-    async def _others(self) -> None:
-        rig, scale = self._rig, self._scale
-        warm_up = scale.events // 5
-        async with rig.queue():
-            rate = await aio_pika_rate(rig, warm_up // 3, scale.events // 3, self._size)
-        self._note("aio-pika", rate)
-        if self._syslog_ng is not None:
-            for name, pairs in SYSLOG_NG.items():
-                async with rig.queue() as queue:
-                    rate = await self._syslog_ng.rate(
-                        rig, queue, warm_up, scale.events, self._size, pairs
-                    )
-                self._note(name, rate)
-
     def _note(self, name: str, value: float) -> None:
         self._found[name].append(value)
-
-    def _note_latency(self, name: str, latency: Latency) -> None:
-        self._note(f"p50, {name}", latency.p50)
-        self._note(f"p99, {name}", latency.p99)
 
     def _figures(self) -> list[Figure]:
         found, ceiling = self._found, self._ceiling.name
@@ -184,7 +201,7 @@ class Bench:
             *(
                 Figure(
                     f"latency at {measures.PER_SECOND} events/s, {rank}, `{mode}`",
-                    *("ms", found[f"{rank}, {mode}"], "aio-pika", found[f"{rank}, bare"]),
+                    *("ms", found[f"{rank}, {mode}"], "aio-pika", found[f"{rank}, {mode}, bare"]),
                     goal,
                 )
                 for rank, mode, goal in (
@@ -236,8 +253,12 @@ class Bench:
             ]
         if self._syslog_ng is not None:
             figures[2:2] = [
-                Figure("the same, classic", rate, found["classic"], name, found[name], goal)
-                for name, goal in zip(SYSLOG_NG, (Goal("≥", 1.0, 1.2), None), strict=True)
+                Figure(
+                    f"the same, {kind}",
+                    *(rate, found[kind], name, found[f"{name}, {kind}"]),
+                    goal,
+                )
+                for kind, name, _, goal in SYSLOG_NG
             ]
         return figures
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 KEPT = Report.from_json((ROOT / "docs" / "bench.json").read_text())
 
 
-MAYBE = {*SYSLOG_NG, LIKE_OURS}
+MAYBE = {LIKE_OURS, *(lines.name for lines in SYSLOG_NG)}
 """Yardsticks that are left out where a machine has not the programs."""
 
 
