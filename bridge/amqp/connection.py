@@ -83,22 +83,29 @@ async def keep_connected(
     """Connect and `use` the connection, again after each loss, until cancelled.
 
     `name` is the connection's, here and in RabbitMQ's own lists. Of several nodes each
-    is tried in turn. `on_down` hears of each loss, and of each try that failed. After a
-    loss it is tried again within `first_seconds`.
+    is tried in turn, and after all of them it is waited. `on_down` hears of each round
+    in which none could be used. After a loss it is tried again within `first_seconds`.
     """
-    nodes = cycle(url.update_query(heartbeat=settings.heartbeat_seconds) for url in settings.nodes)
+    nodes = [url.update_query(heartbeat=settings.heartbeat_seconds) for url in settings.nodes]
     timeout_seconds = settings.connect_timeout_seconds
     waits = delays()
+    is_lost = False  # what was ready
+    unusable = 0  # nodes in a row
 
     def on_ready() -> None:
-        nonlocal waits
-        waits = delays(first_seconds)
+        nonlocal waits, is_lost, unusable
+        waits, is_lost, unusable = delays(first_seconds), True, 0
         health.works(name)
 
-    for url in nodes:
+    for url in cycle(nodes):
+        is_lost = False
         try:
             await use_connection(url, name, use, on_ready, timeout_seconds=timeout_seconds)
         except BrokerError as error:
             health.fails(name, error)
-            await on_down(error)
-        await asyncio.sleep(next(waits))
+            unusable += not is_lost
+            is_round_over = unusable == len(nodes)
+            if is_round_over:
+                unusable = 0
+                await on_down(error)
+            await asyncio.sleep(next(waits) if is_round_over or is_lost else 0.0)

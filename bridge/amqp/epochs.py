@@ -39,10 +39,11 @@ class Epochs:
 
     async def next(
         self, connection: AbstractConnection, known: int, hear: Callable[[Leader], None]
-    ) -> int:
-        """Return the next one; where the broker gives none, the one behind what is `known`.
+    ) -> tuple[int, bool]:
+        """Return the next one, and whether another one may have led behind what is `known`.
 
-        `hear` is told of the last one who led.
+        Where the broker gives none it is the one behind what is known. `hear` is told of
+        the last one who led.
         """
         epoch = known + 1
         has_failed, self._is_counting = self._is_counting, True  # it took its connection with it
@@ -57,7 +58,7 @@ class Epochs:
         self._is_counting = False
         if has_failed:
             log.warning("epoch_not_kept", epoch=epoch, todo=_TODO)
-        return epoch
+        return epoch, has_failed or epoch > known + 1
 
     async def _recall(self, connection: AbstractConnection, hear: Callable[[Leader], None]) -> None:
         """Look at the last heartbeat, and leave it where it is."""

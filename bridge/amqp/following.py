@@ -20,6 +20,7 @@ from bridge.amqp.outbox import TRANSIENT
 from bridge.amqp.properties import trace_of
 from bridge.amqp.topology import Topology
 from bridge.core.leadership import Candidate, Leader
+from bridge.core.notes import Learned
 from bridge.messages.kinds import OWN
 from bridge.messages.notices import Heartbeat, LeaderLost
 from bridge.messages.trace import trace_text
@@ -35,13 +36,19 @@ class Kind(StrEnum):
     """What leaders and those who stand by send each other; each is a message's type."""
 
     NOTE = "tactium.note"
+    ALL_WANTED = "tactium.all.wanted"  # by one who begins to stand by; what answers it:
     AGENTS = "tactium.agents"
-    AGENTS_WANTED = "tactium.agents.wanted"
+    NOTES = "tactium.notes"
+    ALL_TOLD = "tactium.all.told"
+    LOOK = "tactium.look"  # it comes back where nobody stands by
     MARK = "tactium.mark"  # that one sends to itself
 
 
 DRAIN_SECONDS = 2.0
 """How long what the last leader has published may take to come, before another leads."""
+
+TELL_SECONDS = 5.0
+"""For the leader to begin to tell what it knows, and to go on; then it is asked again."""
 
 PREFETCH = 1_000
 _OTHER_SITE = "give each site an amqp.prefix of its own, or a vhost"
@@ -75,13 +82,28 @@ class Following:
         self._queue = topology.standby(instance)
         self._epoch = 0
         self._numbers: dict[str, int] = {}  # the last of each journal, and of the notes
-        self._is_whole = True  # whether all since the agents were asked for has come
+        self._is_whole = True  # whether all since the leader was asked has come
         self._drained = asyncio.Event()
-        self.is_told = False  # of the agents
-        self.was_left = False  # by a leader that said so
+        self._left_epoch = 0  # as its leader said
+        self._asked = 0  # how often
+        self._told_at = 0.0  # when anything came of that, by the loop's clock
+        self._is_being_told = False
+        self._knows_notes = False  # all that were made since something was told
+        self.is_told = False  # of all
 
     def __repr__(self) -> str:
         return f"<Following: epoch {self._epoch}>"
+
+    @property
+    def was_left(self) -> bool:
+        """Whether the one who led last has said that it leads no more."""
+        return 0 < self._left_epoch == self._epoch
+
+    @property
+    def is_told_nothing(self) -> bool:
+        """Whether the leader was asked what it knows and has said nothing for a while."""
+        is_late = asyncio.get_running_loop().time() - self._told_at > TELL_SECONDS
+        return is_late and not self.is_told
 
     async def begin(self) -> None:
         """Follow from now on; the queue was declared."""
@@ -98,10 +120,16 @@ class Following:
             return False
         return True
 
-    async def ask_for_agents(self) -> None:
-        """Let the leader say what it knows of agents. Where none is there, nobody answers."""
+    async def ask(self) -> None:
+        """Let the leader say all that it knows. Where none is there, nobody answers."""
+        self._asked += 1
+        self._told_at = asyncio.get_running_loop().time()
+        self._is_being_told = self.is_told = False
         properties = Basic.Properties(
-            message_type=Kind.AGENTS_WANTED, reply_to=self._queue, delivery_mode=TRANSIENT
+            message_type=Kind.ALL_WANTED,
+            reply_to=self._queue,
+            correlation_id=str(self._asked),
+            delivery_mode=TRANSIENT,
         )
         await self._publish(self._topology.leader, properties)
 
@@ -112,7 +140,10 @@ class Following:
         try:
             async with asyncio.timeout(DRAIN_SECONDS):
                 await self._drained.wait()
+            is_all_known = self._knows_notes
         except TimeoutError:
+            is_all_known = False
+        if not is_all_known:
             self._candidate.missed()
         await self._channel.queue_delete(self._queue)
 
@@ -133,7 +164,7 @@ class Following:
         if not self._is_whole:
             self._is_whole = True
             self._candidate.missed()
-            await self.ask_for_agents()
+            await self.ask()
 
     def _read(self, message: DeliveredMessage) -> None:
         properties = message.header.properties
@@ -144,17 +175,30 @@ class Following:
                 self._drained.set()
             case Kind.NOTE:
                 told = notes.read(message.body)
-                if told.number != notes.OLD:
-                    self._count(str(properties.message_id), told.number)
-                self._candidate.follow_note(told.note, told.states)
-            case Kind.AGENTS:
-                is_first = bool((properties.headers or {}).get("first"))
-                if is_first:  # what was begun before the leader knew of us, it did not tell
-                    self._candidate.missed()
-                self.is_told = True
-                self._candidate.follow_agents(notes.read_agents(message.body), is_first=is_first)
+                if self._count(str(properties.message_id), told.number):
+                    self._candidate.follow_note(Learned(told.note, is_old=False), told.states)
+            case Kind.AGENTS | Kind.NOTES | Kind.ALL_TOLD:
+                if properties.correlation_id == str(self._asked):
+                    self._read_answer(properties.message_type, message.body)
+            case Kind.LOOK:
+                pass
             case _:
                 self._read_message(orjson.loads(message.body), properties)
+
+    def _read_answer(self, kind: str, body: bytes) -> None:
+        """Read a part of all that the leader knows."""
+        self._told_at = asyncio.get_running_loop().time()
+        if not self._is_being_told:
+            self._is_being_told = self._knows_notes = True
+            self._candidate.begin_to_be_told()
+        if kind == Kind.AGENTS:
+            self._candidate.follow_agents(notes.read_agents(body))
+        elif kind == Kind.NOTES:
+            for note in notes.read_notes(body):
+                self._candidate.follow_note(Learned(note, is_old=True), {})
+        else:
+            self._candidate.was_told_all()
+            self.is_told = True
 
     def _read_message(self, said: dict[str, Any], properties: Basic.Properties) -> None:
         """Read an event, a notice or a heartbeat."""
@@ -165,28 +209,32 @@ class Following:
             return
         if is_heartbeat:
             self._heard_heartbeat(said["data"])
-        elif said.get("epoch", 0) >= self._epoch:  # what comes late from before is over
+        elif (epoch := said.get("epoch", 0)) >= self._epoch:  # what comes late is over
             journal, _, _ = said["id"].rpartition("-")
             self._count(journal, int(said["sequence"]))
             trace = trace_text(trace_of(properties.headers))
             self._candidate.follow(said, trace)
-            self.was_left = self.was_left or said["type"] == _LOST
+            if said["type"] == _LOST:
+                self._epoch = self._left_epoch = epoch
 
     def _heard_heartbeat(self, data: dict[str, Any]) -> None:
         if data["instance"] == self._instance or data["epoch"] < self._epoch:
             return
         self._epoch = data["epoch"]
-        self.was_left = False
         leader = _leader(data)
         self._candidate.hear(leader)
         self._on_leader(leader)
 
-    def _count(self, counter: str, number: int) -> None:
-        """Note a number; where some before it never came, ask for all anew."""
+    def _count(self, counter: str, number: int) -> bool:
+        """Note a number, and that all must be asked for where some before it never came.
+
+        Returns whether it is new.
+        """
         last = self._numbers.get(counter, number - 1)
         if number > last + 1:
             self._is_whole = False
         self._numbers[counter] = max(last, number)
+        return number > last
 
 
 def maybe_leader(body: bytes, source: str) -> Leader | None:

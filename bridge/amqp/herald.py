@@ -6,12 +6,10 @@ nothing, keeps a heartbeat or a note from going out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from aiormq.abc import AbstractChannel
-from aiormq.exceptions import DeliveryError
+from aiormq.exceptions import DeliveryError, PublishError
 from pamqp.commands import Basic
 
 from bridge.amqp.outbox import TRANSIENT
@@ -51,24 +49,33 @@ class Herald:
         *,
         kind: str,
         teller: str,
-        headers: Mapping[str, Any] | None = None,
+        correlation_id: str | None = None,
     ) -> None:
         """Tell those who stand by, or one `queue` of them, and have it confirmed.
 
         Raises `BrokerDown` where there is no connection, it is lost, or nothing is
         confirmed.
         """
-        properties = _properties(kind, teller, "application/json", headers)
+        properties = _properties(kind, teller, "application/json", correlation_id)
         await _publish(self._confirmed, exchange, queue, body, properties)
+
+    async def reaches_any(self, exchange: str, *, kind: str, teller: str) -> bool:
+        """Return whether any queue is bound there. Raises `BrokerDown` as `tell` does."""
+        properties = _properties(kind, teller, "application/json")
+        try:
+            await _publish(self._confirmed, exchange, "", b"", properties, mandatory=True)
+        except PublishError:
+            return False
+        return True
 
 
 def _properties(
-    kind: str, message_id: str, content_type: str, headers: Mapping[str, Any] | None = None
+    kind: str, message_id: str, content_type: str, correlation_id: str | None = None
 ) -> Basic.Properties:
     return Basic.Properties(
         content_type=content_type,
+        correlation_id=correlation_id,
         delivery_mode=TRANSIENT,
-        headers=dict(headers) if headers else None,
         message_id=message_id,
         timestamp=datetime.now(UTC),
         message_type=kind,
@@ -82,7 +89,13 @@ async def _publish(
     routing_key: str,
     body: bytes,
     properties: Basic.Properties,
+    *,
+    mandatory: bool = False,
 ) -> None:
+    """Publish, confirmed where the channel does that. Raises `BrokerDown`.
+
+    Where it is `mandatory` and comes back, raises `PublishError`.
+    """
     if channel is None or channel.is_closed:
         raise BrokerDown("no connection to publish on")
     try:
@@ -91,7 +104,10 @@ async def _publish(
             exchange=exchange,
             routing_key=routing_key,
             properties=properties,
+            mandatory=mandatory,
             timeout=CONFIRM_SECONDS,
         )
+    except PublishError:
+        raise
     except (DeliveryError, *FOREIGN) as error:
         raise BrokerDown(str(error)) from error

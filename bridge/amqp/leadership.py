@@ -60,10 +60,14 @@ GRACE_SECONDS = 1.0
 SILENT_SECONDS = 3.5
 """Who has the queue and is silent for so long is no bridge that lives."""
 
-ALONE_SECONDS = 60.0
-"""Whoever stands by writes more often, or its connection to the broker is lost."""
+AFTER_OUTAGE_SECONDS = 4.0
+"""The same, where the one who stands by was cut off too: each tries again within two."""
+
+LOOK_SECONDS = 5.0
+"""How often who leads looks whether anybody stands by."""
 
 RETRY_SECONDS = 0.1
+_ASKS_AGAIN = "it asks again by itself; see RabbitMQ's log and the journal's disk"
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """It goes on while the machine sleeps, where a system has such a clock."""
@@ -107,7 +111,8 @@ class AmqpLeadership:
         self._epochs = Epochs(topology, envelope.source)
         self._is_stopping = False
         self._notes = 0
-        self._letter_at = -ALONE_SECONDS  # of one who stands by, by the clock of `_time`
+        self._letters = 0  # of those who stand by
+        self._has_standbys = False  # since it leads
 
     def __repr__(self) -> str:
         return f"<AmqpLeadership: {self._state}, epoch {self._epoch}>"
@@ -136,6 +141,11 @@ class AmqpLeadership:
             await self._sure.wait()
             await asyncio.sleep(0)
 
+    @property
+    def has_standbys(self) -> bool:
+        """Whether, while this bridge leads, others stand by, as far as is known."""
+        return self._has_standbys and self._state == "leading"
+
     async def run(self, candidate: Candidate) -> None:
         """Take part, over as many connections as it takes, until cancelled."""
 
@@ -159,12 +169,12 @@ class AmqpLeadership:
     async def tell(self, note: Lasting, states: notes.States) -> None:
         """Let those who stand by know a note; returns when the broker has it for them.
 
-        Where none has written for a while there is nobody to tell: one who begins to
+        Where the broker says that nobody does there is nobody to tell: one who begins to
         stand by takes what was noted before for unknown.
         """
-        if _time() - self._letter_at > ALONE_SECONDS:
-            return None
         self._notes += 1
+        if not self._has_standbys:
+            return None
         body = notes.spell(notes.Told(self._notes, note, states))
         while True:
             try:
@@ -189,7 +199,10 @@ class AmqpLeadership:
             queue = await self._topology.maybe_lead(connection)
         if following is not None:
             await following.drain()
-        epoch = await self._epochs.next(connection, candidate.last_epoch, candidate.hear)
+        known = candidate.last_epoch
+        epoch, others_led = await self._epochs.next(connection, known, candidate.hear)
+        if following is None and others_led:
+            candidate.missed()
         self._takes_part = True
         self._health.expects(consumer.CONNECTION)
         on_ready()
@@ -229,19 +242,22 @@ class AmqpLeadership:
         loop = asyncio.get_running_loop()
         begun_at = loop.time()
         known: Leader | None = None
+        # It is no news then that nobody leads: all may have lost the broker.
+        grace_seconds = AFTER_OUTAGE_SECONDS if self._state == "following" else GRACE_SECONDS
         has_led = candidate.leads and candidate.last_epoch > 0
         if not has_led:
             await self._stand_by(candidate, None)
         left_at: float | None = None
         is_ready = False
-        while left_at is None or loop.time() < left_at + GRACE_SECONDS:
+        while left_at is None or loop.time() < left_at + grace_seconds:
             await asyncio.sleep(PROBE_SECONDS)
             leader = self._leader
-            if not is_ready and (following.is_told or loop.time() - begun_at > SILENT_SECONDS):
+            is_silent = leader is None and loop.time() - begun_at > SILENT_SECONDS
+            if not is_ready and (following.is_told or is_silent):
                 is_ready = True
                 on_ready()
             if await following.has_leader():
-                left_at = None
+                left_at, grace_seconds = None, GRACE_SECONDS
             elif following.was_left or candidate.leads:  # it need not wait for itself
                 return
             else:
@@ -249,7 +265,9 @@ class AmqpLeadership:
             if leader is not None and (known is None or leader.epoch != known.epoch):
                 known = leader
                 await self._stand_by(candidate, leader)
-                await following.ask_for_agents()
+                await following.ask()
+            elif known is not None and following.is_told_nothing:
+                await following.ask()
             elif has_led and known is None and loop.time() - begun_at > SILENT_SECONDS:
                 await self._go_on_alone(candidate, "who has the broker's leadership is silent")
 
@@ -274,7 +292,7 @@ class AmqpLeadership:
     ) -> None:
         """Lead for as long as the connection lasts, and obey; ends only by raising."""
         await self._prove_once(queue)
-        self._epoch, self._state = epoch, "leading"
+        self._epoch, self._state, self._has_standbys = epoch, "leading", True
         self._doubted.clear()
         self._observer.contested(None)
         works: list[Coroutine[Any, Any, None]] = [
@@ -289,6 +307,7 @@ class AmqpLeadership:
             await self._answer_letters(candidate, queue)
             tasks |= {
                 asyncio.create_task(self._beat(candidate)),
+                asyncio.create_task(self._look()),
                 asyncio.create_task(self._consumer.run(candidate.accept, self)),
             }
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -348,36 +367,51 @@ class AmqpLeadership:
 
     async def _answer_letters(self, candidate: Candidate, queue: AbstractQueue) -> None:
         """Let those who begin to stand by know the agents; other letters only look for us."""
-        telling: set[asyncio.Task[None]] = set()
+        telling: dict[str, asyncio.Task[None]] = {}
 
         async def on_letter(letter: DeliveredMessage) -> None:
-            self._letter_at = _time()
+            self._letters += 1
+            self._has_standbys = True
             properties = letter.header.properties
-            if properties.message_type == Kind.AGENTS_WANTED and properties.reply_to:
-                task = asyncio.create_task(self._tell_all(candidate, properties.reply_to))
-                telling.add(task)
-                task.add_done_callback(telling.discard)
+            queue, question = properties.reply_to, properties.correlation_id
+            if properties.message_type == Kind.ALL_WANTED and queue and question:
+                if queue in telling:  # what was asked before is answered with this
+                    telling[queue].cancel()
+                task = asyncio.create_task(self._tell_all(candidate, queue, question))
+                telling[queue] = task
+                task.add_done_callback(lambda _: telling.get(queue) is task and telling.pop(queue))
 
         channel = await queue.channel.get_underlay_channel()
         await channel.basic_consume(queue.name, on_letter, no_ack=True)
 
-    async def _tell_all(self, candidate: Candidate, reply_to: str) -> None:
+    async def _tell_all(self, candidate: Candidate, queue: str, question: str) -> None:
         """Tell one who begins to stand by all that is known of agents, then of commands."""
-        is_first = True
-        with suppress(BrokerError, JournalError, *FOREIGN):  # it asks again, the next time
+
+        async def tell(kind: Kind, body: bytes) -> None:
+            await self._herald.tell(
+                "", queue, body, kind=kind, teller=self.instance, correlation_id=question
+            )
+
+        try:
             for body in notes.spell_agents(candidate.states()):
-                await self._herald.tell(
-                    "",
-                    reply_to,
-                    body,
-                    kind=Kind.AGENTS,
-                    teller=self.instance,
-                    headers={"first": is_first},
+                await tell(Kind.AGENTS, body)
+            async for body in notes.spell_notes(candidate.notes()):
+                await tell(Kind.NOTES, body)
+            await tell(Kind.ALL_TOLD, b"")
+        except (BrokerError, JournalError, *FOREIGN) as error:
+            log.warning("standby_not_told", queue=queue, reason=str(error), todo=_ASKS_AGAIN)
+
+    async def _look(self) -> None:
+        """Find out again and again whether anybody stands by, where none has written."""
+        while True:
+            letters = self._letters
+            with suppress(BrokerDown):
+                is_any = await self._herald.reaches_any(
+                    self._topology.standbys, kind=Kind.LOOK, teller=self.instance
                 )
-                is_first = False
-            async for note in candidate.notes():
-                told = notes.spell(notes.Told(notes.OLD, note, {}))
-                await self._herald.tell("", reply_to, told, kind=Kind.NOTE, teller=self.instance)
+                if letters == self._letters:
+                    self._has_standbys = is_any
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 def _time() -> float:

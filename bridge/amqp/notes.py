@@ -1,12 +1,15 @@
 """What a bridge that leads tells those who stand by, as JSON: notes on commands, agents.
 
+Each note is told when it is made, with the states of agents that it changes. To one who
+begins to stand by all that is known is told first: agents, then the notes of before.
+
 Nobody else is meant to read it; the two sides may be a version apart, so what is not
 understood is passed over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -18,16 +21,15 @@ from bridge.core.notes import Begun, Ended, Lasting
 from bridge.messages.envelope import timestamp
 from bridge.messages.replies import Outcome, SealedReply
 
-AGENTS_TOGETHER = 200
-OLD = 0
-"""The number of a note that is told again, to one who was not there when it was made."""
+TOGETHER = 200
+"""Agents, or notes of before, in one message."""
 
 States = Mapping[str, bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One note; `number` counts those that one bridge has told, and is `OLD` for others."""
+    """One note; `number` counts those that one bridge has made."""
 
     number: int
     note: Lasting
@@ -36,47 +38,47 @@ class Told:
 
 def spell(told: Told) -> bytes:
     """Return a note as JSON."""
-    said: dict[str, Any] = {
+    said = {
         "number": told.number,
-        "kind": type(told.note).__name__,
-        "identity": told.note.identity.hex(),
-        "at": timestamp(told.note.at),
+        **_spelt_note(told.note),
         "states": _fragments(told.states.items()),
     }
-    match told.note:
-        case Begun(_, digest, _, frame):
-            said |= {"digest": digest.hex(), "frame": frame.decode("latin-1")}
-        case Ended(_, digest, _, reply):
-            said |= {"digest": digest.hex(), "reply": _spelt(reply)}
     return orjson.dumps(said)
 
 
 def read(body: bytes) -> Told:
     """Return the note that was spelt so. Raises `ValueError` or `KeyError` for anything else."""
     said = orjson.loads(body)
-    identity, at = bytes.fromhex(said["identity"]), datetime.fromisoformat(said["at"])
-    note: Lasting
-    match said["kind"]:
-        case "Begun":
-            frame = said["frame"].encode("latin-1")
-            note = Begun(identity, bytes.fromhex(said["digest"]), at, frame)
-        case "Ended":
-            note = Ended(identity, bytes.fromhex(said["digest"]), at, _reply(said["reply"]))
-        case kind:
-            raise ValueError(f"no note: {kind}")
     states = {
         agent: None if state is None else orjson.dumps(state)
         for agent, state in said["states"].items()
     }
-    return Told(said["number"], note, states)
+    return Told(said["number"], _note(said), states)
+
+
+async def spell_notes(made: AsyncIterator[Lasting]) -> AsyncIterator[bytes]:
+    """Yield notes of before in messages of a bearable size."""
+    some: list[dict[str, Any]] = []
+    async for note in made:
+        some.append(_spelt_note(note))
+        if len(some) == TOGETHER:
+            yield orjson.dumps(some)
+            some = []
+    if some:
+        yield orjson.dumps(some)
+
+
+def read_notes(body: bytes) -> list[Lasting]:
+    """Return the notes that were spelt so. Raises `ValueError` or `KeyError` for anything else."""
+    return [_note(said) for said in orjson.loads(body)]
 
 
 def spell_agents(states: Iterator[tuple[str, bytes]]) -> Iterator[bytes]:
     """Yield the states of agents in messages of a bearable size: one at least."""
     while True:
-        some = list(islice(states, AGENTS_TOGETHER))
+        some = list(islice(states, TOGETHER))
         yield orjson.dumps(_fragments(some))
-        if len(some) < AGENTS_TOGETHER:
+        if len(some) < TOGETHER:
             return
 
 
@@ -87,6 +89,33 @@ def read_agents(body: bytes) -> dict[str, bytes]:
 
 def _fragments(states: Iterable[tuple[str, bytes | None]]) -> dict[str, Any]:
     return {agent: None if state is None else orjson.Fragment(state) for agent, state in states}
+
+
+def _spelt_note(note: Lasting) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "kind": type(note).__name__,
+        "identity": note.identity.hex(),
+        "digest": note.digest.hex(),
+        "at": timestamp(note.at),
+    }
+    match note:
+        case Begun(_, _, _, frame):
+            said["frame"] = frame.decode("latin-1")
+        case Ended(_, _, _, reply):
+            said["reply"] = _spelt(reply)
+    return said
+
+
+def _note(said: dict[str, Any]) -> Lasting:
+    identity, digest = bytes.fromhex(said["identity"]), bytes.fromhex(said["digest"])
+    at = datetime.fromisoformat(said["at"])
+    match said["kind"]:
+        case "Begun":
+            return Begun(identity, digest, at, said["frame"].encode("latin-1"))
+        case "Ended":
+            return Ended(identity, digest, at, _reply(said["reply"]))
+        case kind:
+            raise ValueError(f"no note: {kind}")
 
 
 def _spelt(reply: SealedReply) -> dict[str, str]:

@@ -88,7 +88,7 @@ class Publisher:
         replies = await (await connection.channel(on_return_raises=True)).get_underlay_channel()
         self._outbox.attach(replies)
         beats = await connection.channel(publisher_confirms=False)
-        notes = await connection.channel()
+        notes = await connection.channel(on_return_raises=True)
         self._herald.attach(await beats.get_underlay_channel(), await notes.get_underlay_channel())
         flow = _Flow(
             events,

@@ -17,7 +17,7 @@ from bridge.core.calls import Calls
 from bridge.core.following import Follower
 from bridge.core.leadership import Leader, Leadership
 from bridge.core.lines import Tasks
-from bridge.core.notes import Lasting
+from bridge.core.notes import Lasting, Learned
 from bridge.core.ports import Clock, Delivery, Journal, Observer, Publisher
 from bridge.core.term import Deafness, Term
 from bridge.messages.notices import GapCause, LeaderGained, LeaderLost
@@ -62,6 +62,7 @@ class Bridge:
         self._clock = clock
         self._follower = Follower(calls)
         self._followed_epoch = 0
+        self._followed_until: datetime | None = None  # what was published
         self._term: Term | None = None
         self._changing = asyncio.Lock()  # who leads
         self._stopping = False
@@ -106,10 +107,15 @@ class Bridge:
         await self._change(self._stand_by(leader))
 
     def hear(self, leader: Leader) -> None:
-        """Hear the other one's heartbeat."""
-        self._followed_epoch = max(self._followed_epoch, leader.epoch)
+        """Hear the other one's heartbeat, unless this bridge has led since.
+
+        What it says is taken back where it found out that it had not heard Tactium.
+        """
+        if leader.epoch <= self._journal.epoch or leader.epoch < self._followed_epoch:
+            return
+        self._followed_epoch = leader.epoch
         if leader.published_until is not None and self._term is None:
-            self._has_published_until(leader.published_until)
+            self._journal.heard(_later(leader.published_until, self._followed_until))
 
     def accept(self, delivery: Delivery) -> None:
         """Take a command; one that came too late goes back, as nobody acknowledges it."""
@@ -126,20 +132,30 @@ class Bridge:
         if self._term is None:
             heard_at = self._follower.follow(message, trace)
             if heard_at is not None:
-                self._has_published_until(heard_at)
+                self._followed_until = _later(heard_at, self._followed_until)
+                self._journal.heard(_later(heard_at, self._journal.heard_at))
 
-    def follow_note(self, note: Lasting, states: Mapping[str, bytes | None]) -> None:
+    def follow_note(self, learned: Learned, states: Mapping[str, bytes | None]) -> None:
         """Hear what the leader has noted of a command, and of agents with it."""
         if self._term is None:
-            self._calls.adopt(states)
-            self._journal.learn(note)
+            self._follower.adopt(states)
+            self._journal.learn(learned)
 
-    def follow_agents(self, states: Mapping[str, bytes], *, is_first: bool) -> None:
-        """Hear the states of agents, as the leader has them; the first replace all."""
+    def begin_to_be_told(self) -> None:
+        """Hear that the leader begins to tell all its agents, and what it noted before."""
         if self._term is None:
-            if is_first:
-                self._calls.forget_all()
-            self._calls.adopt(states)
+            self._follower.begin_to_be_told()
+            self.missed()  # what was begun before the leader knew of us, it did not tell
+
+    def follow_agents(self, states: Mapping[str, bytes]) -> None:
+        """Hear the states of agents, as the leader has them."""
+        if self._term is None:
+            self._follower.adopt(states)
+
+    def was_told_all(self) -> None:
+        """Hear that whoever the leader did not tell of since it began is not known to it."""
+        if self._term is None:
+            self._follower.was_told_all()
 
     def states(self) -> Iterator[tuple[str, bytes]]:
         """Yield the state of each agent, for one who follows."""
@@ -155,12 +171,6 @@ class Bridge:
         oldest = await self._journal.maybe_oldest()
         return heard_at if heard_at is None or oldest is None else min(heard_at, oldest)
 
-    def _has_published_until(self, at: datetime) -> None:
-        """Note up to when no gap must be told of, where this bridge takes over."""
-        known = self._journal.heard_at
-        if known is None or at > known:
-            self._journal.heard(at)
-
     async def _change(self, work: Coroutine[Any, Any, None]) -> None:
         """Change who leads: one thing after the other, and to its end, whoever waits for it."""
 
@@ -174,6 +184,8 @@ class Bridge:
         if self._stopping:
             return
         has_led_last = epoch == self._journal.epoch + 1
+        if not has_led_last:  # what waits here another one may have run meanwhile
+            await self._end_term("another bridge led")
         self._journal.lead(epoch)
         log.info("leading", epoch=epoch, instance=self._leadership.instance, reason=reason)
         gained = LeaderGained(epoch, self._leadership.instance, reason)
@@ -195,15 +207,21 @@ class Bridge:
 
     async def _stand_by(self, leader: Leader | None) -> None:
         who = leader.instance if leader is not None else "another bridge"
-        if self._term is not None:
-            term = self._term
-            await term.obey_no_more(0.0)
-            await term.hang_up(f"{who} leads")
-            self._term = None
+        if await self._end_term(f"{who} leads"):
             await self._say_lost(f"{who} leads")
-            self._journal.missed_until(self._clock())  # what was told while this one led
         self._journal.stand_by()
         self._observer.leads(who, here=False)
+
+    async def _end_term(self, reason: str) -> bool:
+        """Obey no more and let go of Tactium; return whether there was a term to end."""
+        if self._term is None:
+            return False
+        term = self._term
+        await term.obey_no_more(0.0)
+        await term.hang_up(reason)
+        self._term = None
+        self._journal.missed_until(self._clock())  # what others did while this one led
+        return True
 
     async def _say_lost(self, reason: str) -> None:
         lost = LeaderLost(self._journal.epoch, self._leadership.instance, reason)
@@ -229,6 +247,8 @@ class Bridge:
             if term is not None:
                 await term.hang_up("the bridge stopped")
                 await self._say_lost("it was stopped")
+            if self._leadership.has_standbys:  # who is about to lead, and to hear Tactium
+                self._journal.stand_by()
             await self._flush()
             for task in (standing, publishing, writing, living, forgetting):
                 task.cancel()
@@ -264,3 +284,7 @@ class Bridge:
             "stopped_unflushed",
             todo="the broker did not confirm the last messages in time; see its log",
         )
+
+
+def _later(one: datetime, other: datetime | None) -> datetime:
+    return one if other is None else max(one, other)

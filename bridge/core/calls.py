@@ -43,8 +43,8 @@ MOST_EXPECTED = 16
 """Calls that commands asked for and that have not come yet, for one agent."""
 
 _GIVEN_BY_US = frozenset(("call_id", "context", "raw", "_trace"))
-_CALL_FIELDS = tuple(f.name for f in fields(CallStarted))
-_SAID_BY_TACTIUM = tuple(name for name in _CALL_FIELDS if name not in _GIVEN_BY_US)
+CALL_FIELDS = tuple(f.name for f in fields(CallStarted))
+_SAID_BY_TACTIUM = tuple(name for name in CALL_FIELDS if name not in _GIVEN_BY_US)
 
 
 class Calls:
@@ -111,18 +111,19 @@ class Calls:
                 yield name, known.as_state()
 
     def adopt(self, states: Mapping[str, bytes | None]) -> None:
-        """Take the states that another bridge has, None to forget an agent."""
+        """Take the states that another bridge has, None to forget an agent.
+
+        One that is older than what was heard of the agent since is passed over.
+        """
         for name, state in states.items():
+            known = self._agents.get(name)
             if state is None:
                 self._agents.pop(name, None)
             else:
-                self._agents[name] = Agent.from_state(state)
+                told = Agent.from_state(state)
+                if known is None or (known.heard_at or 0.0) <= (told.heard_at or 0.0):
+                    self._agents[name] = told
         self._changed.update(states)
-
-    def forget_all(self) -> None:
-        """Know nobody any more: what another bridge knows is to take its place."""
-        self._changed.update(self._agents)
-        self._agents.clear()
 
     def followed(self, name: str, raw: str | None, at: datetime) -> Agent:
         """Return the agent of whom another bridge has heard, in this frame, if in any."""
@@ -131,7 +132,7 @@ class Calls:
             agent = self._agents[name] = Agent()
             login = (raw or "")[1:].partition(">")[0] or name
             agent.spelling = login if login.lower() != name else None
-        agent.heard_at = at.timestamp()
+        agent.heard_at = max(at.timestamp(), agent.heard_at or 0.0)
         self._changed.add(name)
         return agent
 
@@ -367,4 +368,4 @@ def _unknown(heard: Confirmed | FrameUnknown) -> FrameUnknown:
 
 
 def _current(call: CallStarted) -> CallCurrent:
-    return CallCurrent(**{name: getattr(call, name) for name in _CALL_FIELDS})
+    return CallCurrent(**{name: getattr(call, name) for name in CALL_FIELDS})

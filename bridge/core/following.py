@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from bridge.core.agents import MOST_RECORDINGS, Agent, Call
-from bridge.core.calls import Calls
+from bridge.core.calls import CALL_FIELDS, Calls
 from bridge.messages.events import (
     AgentStatus,
     CallCurrent,
@@ -34,6 +34,21 @@ class Follower:
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
+        self._untold: set[str] = set()  # agents who are known, and not to the leader perhaps
+
+    def begin_to_be_told(self) -> None:
+        """Keep in mind who is known: the leader is about to tell all whom it knows."""
+        self._untold = set(self._calls.names())
+
+    def adopt(self, states: Mapping[str, bytes | None]) -> None:
+        """Take the states that the leader has, None to forget an agent."""
+        self._untold -= states.keys()
+        self._calls.adopt(states)
+
+    def was_told_all(self) -> None:
+        """Forget whom the leader does not know."""
+        self._calls.adopt(dict.fromkeys(self._untold))
+        self._untold = set()
 
     def follow(self, message: Mapping[str, Any], trace: str | None) -> datetime | None:
         """Take in one message; return when Tactium was heard by it, None where it was not."""
@@ -43,6 +58,7 @@ class Follower:
         at = datetime.fromisoformat(message["time"])
         data = message["data"]
         agent = self._calls.followed(data["agent"], data.get("raw"), at)
+        self._untold.discard(data["agent"])
         agent.is_real = agent.is_real or kind != _UNKNOWN
         if kind in _CALL_ARRIVES:
             _arrived(agent, data, message["time"] if kind == _CALL_ARRIVES[0] else None, trace, at)
@@ -58,10 +74,11 @@ class Follower:
 def _arrived(
     agent: Agent, data: dict[str, Any], started_at: str | None, trace: str | None, at: datetime
 ) -> None:
-    known = (agent.call, agent.last_call)
-    if data["call_id"] in [call.id for call in known if call is not None]:
+    calls = (agent.call, agent.last_call)
+    if data["call_id"] in [call.id for call in calls if call is not None]:
         return
-    expected = agent.maybe_expected(CallStarted(**data), at)
+    known = {name: data[name] for name in CALL_FIELDS if name in data}
+    expected = agent.maybe_expected(CallStarted(**known), at)
     agent.expected = tuple(each for each in agent.expected if each is not expected)
     agent.call = Call(
         data["call_id"], data["direction"], started_at, data["raw"], data["context"], trace

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from bridge.core.notes import Lasting
+from bridge.core.notes import Lasting, Learned
 from bridge.core.ports import Delivery, Fence
 
 
@@ -61,11 +61,17 @@ class Candidate(Protocol):
     def follow(self, message: Mapping[str, Any], trace: str | None) -> None:
         """Hear what the leader has published, as JSON."""
 
-    def follow_note(self, note: Lasting, states: Mapping[str, bytes | None]) -> None:
+    def follow_note(self, learned: Learned, states: Mapping[str, bytes | None]) -> None:
         """Hear what the leader has noted of a command, and of agents with it."""
 
-    def follow_agents(self, states: Mapping[str, bytes], *, is_first: bool) -> None:
-        """Hear the states of agents, as the leader has them; the first replace all."""
+    def begin_to_be_told(self) -> None:
+        """Hear that the leader begins to tell all its agents, and what it noted before."""
+
+    def follow_agents(self, states: Mapping[str, bytes]) -> None:
+        """Hear the states of agents, as the leader has them."""
+
+    def was_told_all(self) -> None:
+        """Hear that whoever the leader did not tell of since it began is not known to it."""
 
     def states(self) -> Iterator[tuple[str, bytes]]:
         """Yield the state of each agent, for one who follows."""
@@ -96,6 +102,10 @@ class Leadership(Fence, Protocol):
 
     async def stop(self) -> None:
         """Take no more commands. What was delivered can still be concluded."""
+
+    @property
+    def has_standbys(self) -> bool:
+        """Whether, while this bridge leads, others stand by, as far as is known."""
 
 
 class Standbys(Protocol):

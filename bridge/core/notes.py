@@ -40,4 +40,16 @@ class Ended:
 Lasting = Begun | Ended
 """What those who stand by are told too."""
 
-Note = Lasting | ClearedUp
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What another bridge has noted; `is_old` where it was made before that one was followed.
+
+    An old one may come later than what was noted since, and says nothing against it.
+    """
+
+    note: Lasting
+    is_old: bool
+
+
+Note = Lasting | ClearedUp | Learned

@@ -10,7 +10,7 @@ from hashlib import sha256
 from types import MappingProxyType
 from typing import Literal, Protocol
 
-from bridge.core.notes import Lasting
+from bridge.core.notes import Lasting, Learned
 from bridge.messages.commands import WireCommand
 from bridge.messages.envelope import Occurrence, Sealed
 from bridge.messages.events import Heard
@@ -212,7 +212,7 @@ class Journal(Protocol):
     def stand_by(self) -> None:
         """Note that another bridge leads."""
 
-    def learn(self, note: Lasting) -> None:
+    def learn(self, learned: Learned) -> None:
         """Note soon what another bridge has noted of a command."""
 
     def notes(self) -> AsyncIterator[Lasting]:

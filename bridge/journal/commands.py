@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from bridge.core.notes import Begun, ClearedUp, Ended, Lasting, Note
+from bridge.core.notes import Begun, ClearedUp, Ended, Lasting, Learned, Note
 from bridge.core.ports import Remembered
 from bridge.journal.sqlite import moment, number, queries
 from bridge.messages.replies import Outcome, SealedReply
@@ -52,18 +52,29 @@ class Commands:
         """
         for note in notes:
             match note:
-                case Begun(identity, digest, at, frame):
-                    self._execute("begin", identity, digest, number(at), frame)
-                case Ended(identity, digest, at, reply):
-                    said = (reply.id, reply.outcome, reply.reason, reply.body)
-                    self._execute("end", identity, digest, number(at), *said)
                 case ClearedUp(identity, _, was_taken):
                     self._execute("clear_up", was_taken, identity)
+                case Learned(lasting, is_old):
+                    self._keep(lasting, is_old=is_old)
+                case _:
+                    self._keep(note)
         self._unswept += len(notes)
         if self._unswept < SWEEP_EVERY:
             return None
         self._unswept = 0
-        return self._sweep(notes[-1].at)
+        last = notes[-1]
+        return self._sweep(last.note.at if isinstance(last, Learned) else last.at)
+
+    def _keep(self, note: Lasting, *, is_old: bool = False) -> None:
+        """Keep what was begun or answered; of what is old, only what nothing newer is known of."""
+        match note:
+            case Begun(identity, digest, at, frame):
+                name = "begin_old" if is_old else "begin"
+                self._execute(name, identity, digest, number(at), frame)
+            case Ended(identity, digest, at, reply):
+                said = (reply.id, reply.outcome, reply.reason, reply.body)
+                name = "end_old" if is_old else "end"
+                self._execute(name, identity, digest, number(at), *said)
 
     def _sweep(self, now: datetime) -> datetime | None:
         self._execute("forget_old", number(now - self._memory.keep), MOST_FORGOTTEN)

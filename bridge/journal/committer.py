@@ -17,6 +17,7 @@ from functools import partial
 from itertools import count
 
 from bridge.backoff import delays
+from bridge.core.notes import Learned
 from bridge.core.ports import Depth, Observer
 from bridge.errors import JournalCorrupt, JournalUnwritable
 from bridge.journal.files import Files
@@ -134,7 +135,7 @@ class Committer:
 
     def missed_until(self, at: datetime) -> None:
         """Note with the next commit that commands may have been begun till then, unheard of."""
-        self._missed_until = at
+        self._forgets_nothing, self._missed_until = False, at
 
     def add(self, entry: Entry) -> None:
         """Take what is to be written, or make room where too much waits for a disk."""
@@ -147,9 +148,10 @@ class Committer:
         else:
             self._commit_aside()
         while self._waiting.weight > MOST_WAITING:
-            lost = self._waiting.shed()
-            if lost is not None:
-                what, at = lost
+            what, at = self._waiting.shed()
+            if isinstance(what, Learned):
+                self.missed_until(self._clock())
+            elif what is not None:
                 self._shed = both(self._shed, Dropped(1, at, at))
                 self._observer.shed(what)
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 from datetime import datetime
 from types import MappingProxyType
 
-from bridge.core.notes import Begun, ClearedUp, Ended, Lasting
+from bridge.core.notes import Begun, ClearedUp, Ended, Lasting, Learned
 from bridge.core.ports import Depth, Observer, Remembered, Take
 from bridge.errors import JournalCorrupt
 from bridge.journal.committer import Committer
@@ -125,9 +125,9 @@ class DurableJournal:
         self._committer.leads = False
         self._committer.commit_soon()
 
-    def learn(self, note: Lasting) -> None:
+    def learn(self, learned: Learned) -> None:
         """Note soon what another bridge has noted of a command."""
-        self._committer.add(Entry(note.at, note=note))
+        self._committer.add(Entry(learned.note.at, note=learned))
 
     async def notes(self) -> AsyncIterator[Lasting]:
         """Yield what is noted of each command that was begun or answered, for another bridge.

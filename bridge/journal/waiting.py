@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from bridge.core.notes import Begun, Note
+from bridge.core.notes import Begun, Learned, Note
 from bridge.errors import JournalUnwritable
 from bridge.journal.rows import RowsRead
 from bridge.messages.envelope import Occurrence
@@ -28,7 +28,7 @@ class Entry:
     `note` is on a command, `rows` on where it was read.
 
     `written` is done once it is on the disk. `weight` is how many ordinary messages it
-    weighs in memory; what is not to be published weighs nothing.
+    weighs in memory: nothing, where whoever waits for it, or what was there before, bounds it.
     """
 
     at: datetime
@@ -40,7 +40,12 @@ class Entry:
     weight: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.weight = sum(map(_weight, self.what))
+        self.weight = sum(map(_weight, self.what)) + isinstance(self.note, Learned)
+
+    @property
+    def is_states_alone(self) -> bool:
+        """Whether it is states of agents and nothing else, for which nobody waits."""
+        return not (self.what or self.note or self.rows or self.written)
 
     @property
     def is_given_up(self) -> bool:
@@ -74,8 +79,11 @@ class Waiting:
 
     def add(self, entry: Entry) -> None:
         """Add one: behind all others, or before them where it has no place in their order."""
+        last = self._entries[-1] if self._entries else None
         if isinstance(entry.note, Begun):
             self._entries.appendleft(entry)
+        elif last is not None and entry.is_states_alone and last.is_states_alone:
+            last.states = {**last.states, **entry.states}
         else:
             self._entries.append(entry)
         self.weight += entry.weight
@@ -90,7 +98,7 @@ class Waiting:
                 batch.append(entry)
                 heavy += entry.weight
 
-    def shed(self) -> tuple[Occurrence, datetime] | None:
+    def shed(self) -> tuple[Occurrence | Learned | None, datetime]:
         """Drop the oldest, and tell whoever waits for it; return what was lost, and from when.
 
         The states of agents are not: they go on with what comes next.
@@ -100,10 +108,14 @@ class Waiting:
         if lost is not None:
             entry.weight -= _weight(lost)
             self.weight -= _weight(lost)
-        if not entry.what:
-            self._entries.popleft()
-            self._leave(entry)
-        return (lost, entry.at) if lost is not None else None
+        if entry.what:
+            return lost, entry.at
+        self._entries.popleft()
+        self._leave(entry)
+        if isinstance(entry.note, Learned):
+            self.weight -= 1
+            return entry.note, entry.at
+        return lost, entry.at
 
     def _leave(self, entry: Entry) -> None:
         if entry.written is not None and not entry.written.done():

@@ -11,10 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aio_pika import connect
+from aio_pika.abc import AbstractQueue
+from pydantic import SecretStr
+from yarl import URL
 
+from bridge.amqp import following, notes
 from bridge.app import Program
+from bridge.core.notes import Lasting
 from bridge.core.ports import Depth
+from bridge.errors import BrokerDown
 from bridge.sandbox import RabbitMQNode
+from tests.faults.proxy import FaultProxy
 from tests.integration.http import asking
 from tests.integration.site import OpenSite, Site, until
 
@@ -38,6 +46,24 @@ async def until_it_leads(program: Program) -> AsyncIterator[None]:
     """Wait until a bridge leads, before another one may."""
     await until(lambda: leads(program))
     yield
+
+
+@asynccontextmanager
+async def keeping(site: Site, journal: Path) -> AsyncIterator[Program]:
+    """Run the site's bridge inside, with this journal."""
+    changed = site.settings.journal.model_copy(update={"path": journal})
+    site.settings = site.settings.model_copy(update={"journal": changed})
+    async with site.bridge() as program:
+        yield program
+
+
+async def has_taken(queue: AbstractQueue) -> bool:
+    """Take a message and keep it, as one does who dies before it acknowledges."""
+    return await queue.get(fail=False) is not None
+
+
+def broker_of(site: Site) -> URL:
+    return URL(site.settings.amqp.url.get_secret_value())
 
 
 def is_standby(program: Program) -> bool:
@@ -153,19 +179,20 @@ async def test_a_site_under_the_prefix_of_another_is_not_ready(
 async def test_who_lost_the_broker_goes_on_and_leads_again(
     open_site: OpenSite, rabbitmq: RabbitMQNode, tmp_path: Path
 ) -> None:
-    """Both lose it and one comes back first: Tactium is heard by one, and nothing is lost."""
+    """Both lose it, and the one who heard Tactium all the time leads again: there is no gap."""
     async with open_site() as site, site.bridge() as first:
         await site.next_data("main.link.up")
-        async with standing_by(site, tmp_path) as second:
+        async with standing_by(site, tmp_path) as second, asking(first) as http:
             await until(lambda: is_standby(second))
             await rabbitmq.stop_app()
             await site.say("".join(f"<ana><S><{n}>$" for n in range(50)))
             await asyncio.sleep(1)
             assert site.tactium.administrators == 1
             await rabbitmq.start_app()
-            await until(lambda: leads(first) or leads(second))
-            await site.tactium.wait_for(lambda: site.tactium.administrators == 1)
-            await until(lambda: is_standby(first) or is_standby(second))
+            await until(lambda: leads(first))
+            await until(lambda: is_standby(second))
+            assert site.tactium.administrators == 1
+            assert (await http.metrics())["gap_seconds_total"] == 0
 
 
 async def test_the_epoch_grows_with_each_leadership(open_site: OpenSite, tmp_path: Path) -> None:
@@ -175,9 +202,7 @@ async def test_the_epoch_grows_with_each_leadership(open_site: OpenSite, tmp_pat
         await queue.bind("tactium.bridge", "*.leader.gained")
         epochs = []
         for name in ("a", "b", "a"):
-            journal = site.settings.journal.model_copy(update={"path": tmp_path / f"{name}.db"})
-            site.settings = site.settings.model_copy(update={"journal": journal})
-            async with site.bridge():
+            async with keeping(site, tmp_path / f"{name}.db"):
                 await site.next_data("main.link.up")
                 found = await queue.get(timeout=5)
                 said = json.loads(found.body)
@@ -194,15 +219,91 @@ async def test_who_did_not_stand_by_tells_no_longer_gap_than_there_was(
         queue = await site.channel.declare_queue("gaps")
         await queue.bind("tactium.bridge", "*.gap")
         for name in ("a", "b", "a"):
-            journal = site.settings.journal.model_copy(update={"path": tmp_path / f"{name}.db"})
-            site.settings = site.settings.model_copy(update={"journal": journal})
-            async with site.bridge():
+            async with keeping(site, tmp_path / f"{name}.db"):
                 await site.next_data("main.link.up")
                 await asyncio.sleep(2.5)
         gaps = [json.loads((await queue.get(timeout=5)).body)["data"] for _ in range(2)]
     assert [gap["cause"] for gap in gaps] == ["takeover", "takeover"]
     b_heard_from, b_heard_until = gaps[0]["to"], gaps[1]["from"]
     assert datetime.fromisoformat(b_heard_until) > datetime.fromisoformat(b_heard_from)
+
+
+async def test_who_did_not_follow_runs_nothing_that_another_one_may_have_run(
+    open_site: OpenSite, tmp_path: Path
+) -> None:
+    """Another one led meanwhile: what the broker brings again may have been begun by it."""
+    async with open_site() as site:
+        for name in ("a", "b"):
+            async with keeping(site, tmp_path / f"{name}.db") as program:
+                await until(lambda program=program: leads(program))  # type: ignore[misc]
+        await site.send({"command": "pause", "agent": "ana", "code": "1"}, message_id="7")
+        async with await connect(site.settings.amqp.url.get_secret_value()) as dying:
+            channel = await dying.channel()
+            queue = await channel.get_queue("tactium.commands", ensure=False)
+            await until(lambda: has_taken(queue))
+        async with keeping(site, tmp_path / "a.db"):
+            ended = await site.next_data("main.command.uncertain")
+            assert ended["command"] == "pause"
+        assert b"<ana><P><ON><1>$" not in site.tactium.received
+
+
+async def test_what_waits_is_given_back_where_another_one_led_meanwhile(
+    open_site: OpenSite, tmp_path: Path
+) -> None:
+    """One that was cut off leads again: the commands that it still has are the other's."""
+    async with (
+        open_site(commands={"timeout": 60}) as site,
+        FaultProxy(broker_of(site).port or 0) as proxy,
+        standing_by(
+            site,
+            tmp_path,
+            url=SecretStr(str(broker_of(site).with_port(proxy.port))),
+            connect_timeout_seconds=0.5,
+        ) as first,
+        AsyncExitStack() as second_runs,
+    ):
+        await until(lambda: leads(first))
+        for code in "12":  # to the first there is no answer, and the second waits for its turn
+            await site.send({"command": "pause", "agent": "ghost", "code": code}, message_id=code)
+        await site.tactium.wait_for(lambda: b"<ghost><P><ON><1>$" in site.tactium.received)
+        proxy.black_hole()
+        proxy.cut()
+        await second_runs.enter_async_context(site.bridge())
+        for _ in "12":
+            assert (await site.next_reply())[1]["outcome"] == "uncertain"
+        await second_runs.aclose()
+        proxy.heal()
+        await until(lambda: leads(first))
+        await site.say("<ghost><P><ON><1>$")
+        await asyncio.sleep(1)
+        assert b"<ghost><P><ON><2>$" not in site.tactium.received
+        assert site.tactium.administrators == 1
+
+
+async def test_a_telling_that_breaks_off_is_asked_for_again(
+    open_site: OpenSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One who stands by is ready once it was told all."""
+    tellings = 0
+    spell_notes = notes.spell_notes
+
+    async def breaking(made: AsyncIterator[Lasting]) -> AsyncIterator[bytes]:
+        nonlocal tellings
+        tellings += 1
+        if tellings == 1:
+            raise BrokerDown("in the middle of it")
+        async for body in spell_notes(made):
+            yield body
+
+    monkeypatch.setattr(notes, "spell_notes", breaking)
+    monkeypatch.setattr(following, "TELL_SECONDS", 1.0)
+    async with open_site() as site, site.bridge() as first, until_it_leads(first):
+        await site.say("<ana><S><1>$")
+        await site.next_data("ana.agent.status")
+        async with standing_by(site, tmp_path) as second:
+            await until(lambda: is_standby(second))
+            assert tellings == 2
+            assert knows(second, "ana")
 
 
 async def test_a_reply_to_a_standbys_queue_is_refused(open_site: OpenSite) -> None:

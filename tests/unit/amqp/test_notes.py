@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
 
-from bridge.amqp.notes import AGENTS_TOGETHER, Told, read, read_agents, spell, spell_agents
+from bridge.amqp.notes import (
+    TOGETHER,
+    Told,
+    read,
+    read_agents,
+    read_notes,
+    spell,
+    spell_agents,
+    spell_notes,
+)
 from bridge.core.notes import Begun, Ended, Lasting
 from bridge.messages.replies import Outcome, SealedReply
 
@@ -33,7 +43,7 @@ def test_what_is_no_note_raises(body: bytes) -> None:
         read(body)
 
 
-@pytest.mark.parametrize("count", [0, 1, AGENTS_TOGETHER, 2 * AGENTS_TOGETHER + 1])
+@pytest.mark.parametrize("count", [0, 1, TOGETHER, 2 * TOGETHER + 1])
 def test_agents_come_back(count: int) -> None:
     """In as many messages as it takes; in one, where there are none, which says so."""
     states = {f"agent{number}": b'{"code":%d}' % number for number in range(count)}
@@ -43,3 +53,15 @@ def test_agents_come_back(count: int) -> None:
         found |= read_agents(body)
     assert found == states
     assert bodies
+
+
+@pytest.mark.parametrize("count", [0, 1, TOGETHER, 2 * TOGETHER + 1])
+async def test_notes_of_before_come_back(count: int) -> None:
+    made = [Begun(number.to_bytes(16), DIGEST, AT, b"<ana><P><ON><1>$") for number in range(count)]
+
+    async def each() -> AsyncIterator[Lasting]:
+        for note in made:
+            yield note
+
+    bodies = [body async for body in spell_notes(each())]
+    assert [note for body in bodies for note in read_notes(body)] == made

@@ -80,8 +80,9 @@ def test_agents_told_in_between_are_no_harm(frames: list[bytes], told: int) -> N
     follower = Follower(standby)
     for number, (message, trace) in enumerate(messages):
         if number == min(told, len(messages) - 1):
-            standby.forget_all()
-            standby.adopt(dict(leader.states()))
+            follower.begin_to_be_told()
+            follower.adopt(dict(leader.states()))
+            follower.was_told_all()
         follower.follow(message, trace)
     for name, state in known(leader).items():
         assert known(standby)[name]["call"] == state["call"]
@@ -100,3 +101,42 @@ def test_a_call_that_was_asked_for_is_not_expected_twice() -> None:
     assert known(standby) == known(leader)
     assert known(standby)["jose"]["call"]["context"] == {"order": "A-77"}
     assert not known(standby)["jose"]["expected"]
+
+
+def test_a_telling_that_breaks_off_forgets_nobody() -> None:
+    """Whom the leader does not know is forgotten when it has told all, and not before."""
+    leader, standby = calls(), calls()
+    follower = Follower(standby)
+    for message, trace in said([b"<jose><S><1>$", b"<ana><S><1>$"], leader):
+        follower.follow(message, trace)
+    state = dict(leader.states())
+    follower.begin_to_be_told()
+    follower.adopt({"ana": state["ana"]})
+    assert set(standby.names()) == {"ana", "jose"}
+    follower.begin_to_be_told()
+    follower.adopt({"ana": state["ana"]})
+    for message, trace in said([b"<rui><S><1>$"], leader):
+        follower.follow(message, trace)
+    follower.was_told_all()
+    assert set(standby.names()) == {"ana", "rui"}
+
+
+def test_what_is_told_late_says_nothing_against_what_was_heard_since() -> None:
+    """A note that is told once more brings the agents of before."""
+    leader, standby = calls(), calls()
+    follower = Follower(standby)
+    messages = list(said([b"<jose><S><1>$"], leader))
+    before = dict(leader.states())
+    messages += said([b"<ana><S><1>$", b"<jose><S><3>$"], leader)
+    for message, trace in messages:
+        follower.follow(message, trace)
+    follower.adopt(before)
+    assert known(standby)["jose"]["code"] == 3
+
+
+def test_a_newer_version_may_say_more_of_a_call() -> None:
+    leader, standby = calls(), calls()
+    ((message, trace),) = said([FRAMES[0]], leader)
+    message["data"]["mood"] = "good"
+    Follower(standby).follow(message, trace)
+    assert known(standby)["jose"]["call"]["id"] == message["data"]["call_id"]

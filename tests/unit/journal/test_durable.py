@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -19,9 +20,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.core.calls import Calls
+from bridge.core.notes import Begun, Ended, Learned
 from bridge.core.ports import Remembered
 from bridge.errors import JournalBusy, JournalUnwritable
-from bridge.journal import committer, recent, store, writer
+from bridge.journal import committer, durable, recent, store, writer
 from bridge.journal.commands import Memory
 from bridge.journal.durable import DurableJournal
 from bridge.journal.files import Files
@@ -370,6 +372,49 @@ async def test_commands_are_remembered_over_a_restart(tmp_path: Path) -> None:
         assert message.type == "tactium.bridge.command.ok"
     async with running(journal_in(tmp_path)) as journal:
         assert await journal.recall(b"7") == Remembered(b"body", begun=True, reply=REPLY)
+
+
+async def test_what_is_old_says_nothing_against_what_is_newer(tmp_path: Path) -> None:
+    """Another bridge tells what it noted before, while it tells what it notes now."""
+    begun = Begun(b"7", b"body", START, b"<jose><L><OFF>$")
+    ended = Ended(b"7", b"body", START, REPLY)
+    later = Begun(b"7", b"body", START + timedelta(seconds=1), b"<jose><L><OFF>$")
+    async with running(journal_in(tmp_path)) as journal:
+
+        async def knows(*learned: Learned) -> Remembered | None:
+            for each in learned:
+                journal.learn(each)
+            await journal.begin(b"other", b"body", b"<jose><L><OFF>$", START)
+            return await journal.recall(b"7")
+
+        answered = Remembered(b"body", begun=True, reply=REPLY)
+        assert await knows(Learned(begun, is_old=True)) == replace(answered, reply=None)
+        assert await knows(Learned(ended, is_old=True)) == answered
+        assert await knows(Learned(begun, is_old=True)) == answered
+        assert await knows(Learned(later, is_old=False)) == replace(answered, reply=None)
+        assert await knows(Learned(ended, is_old=True)) == replace(answered, reply=None)
+        assert await knows(Learned(replace(ended, at=later.at), is_old=True)) == answered
+
+
+async def test_what_is_learned_and_waits_for_the_disk_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest notes go, and it is known that they are missing; states stay, one for each."""
+    monkeypatch.setattr(committer, "MOST_WAITING", 100)
+    monkeypatch.setattr(durable, "DISK_PATIENCE_SECONDS", 0.01)
+    journal = journal_in(tmp_path)
+    journal.open()
+    await journal.met_new_queue()
+    assert journal.forgot_at is None
+    for n in range(150):
+        await journal.append([], START, {f"agent{n % 7}": b'{"code":%d}' % n})
+    for n in range(150):
+        journal.learn(Learned(Begun(b"%d" % n, b"body", START, b"frame"), is_old=False))
+    assert journal.forgot_at is not None
+    assert "<Waiting: 100 entries>" in repr(journal)
+    await journal.close()
+    async with running(journal_in(tmp_path)) as again:
+        assert dict(again.agents())["agent6"] == b'{"code":146}'
 
 
 async def test_a_new_journal_knows_that_it_knows_nothing(tmp_path: Path) -> None:
