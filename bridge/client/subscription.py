@@ -28,6 +28,7 @@ from yarl import URL
 from bridge.amqp.session import FOREIGN
 from bridge.client.event import Event, read
 from bridge.client.keeping import keep_connected
+from bridge.client.memory import Memory
 from bridge.client.patterns import matcher
 from bridge.errors import BridgeError, BrokerDown, InvalidEvent, TopologyConflict
 
@@ -36,9 +37,6 @@ log = structlog.get_logger(__name__)
 OFFSET = "x-stream-offset"
 CLOCKS_APART = timedelta(minutes=1)
 """The broker knows when it got an event, by its own clock; the event, when it happened."""
-
-REMEMBERED = 10_000
-"""Of so many events the ids are known: more than a broker has in hand when it is lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +84,7 @@ class Subscription(AsyncIterator[Event]):
         self._arrived: asyncio.Queue[AbstractIncomingMessage | BridgeError] = asyncio.Queue()
         self._given: _Given | None = None  # to the body of the loop
         self._again: _Given | None = None  # what the body did not get through
-        self._done: dict[tuple[str, str], None] = {}  # the latest last
+        self._done = Memory()
         self._offset: int | None = None  # in the history, of what was dealt with last
         self._wants = matcher(wish.patterns)
         self._keeping: asyncio.Task[None] | None = None
@@ -158,7 +156,7 @@ class Subscription(AsyncIterator[Event]):
 
     def _is_wanted(self, event: Event) -> bool:
         """Whether an event was asked for, and not given before."""
-        if (event.source, event.id) in self._done:
+        if event in self._done:
             return False
         since = self._wish.since
         return since is None or (event.time >= since and self._wants(event.key))
@@ -171,9 +169,7 @@ class Subscription(AsyncIterator[Event]):
 
     def _remember(self, given: _Given) -> None:
         self._note_offset(given.message)
-        self._done[given.event.source, given.event.id] = None
-        if len(self._done) > REMEMBERED:
-            del self._done[next(iter(self._done))]
+        self._done.add(given.event)
 
     async def _keep(self) -> None:
         """Stay subscribed until cancelled, or until that can never be."""

@@ -137,7 +137,7 @@ class DatabaseLink:
 
         None where the database does not say: it is tried as soon as it is there again.
         """
-        if not self._presence.is_up:
+        if not (self._presence.is_up and self._may_speak()):
             return None
         try:
             is_taken_back = await self._tables.take_back(self._text(frame))
@@ -158,6 +158,7 @@ class DatabaseLink:
 
     async def run(self, ear: Ear) -> None:
         """Connect, read and connect again, until cancelled."""
+        self._is_first = True  # since another bridge may have led meanwhile
 
         async def hold() -> None:
             async with self._tables.opened():

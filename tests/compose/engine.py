@@ -80,9 +80,10 @@ class Engine:
         state = self.container(service)["State"]
         return bool(state["Running"]) and state.get("Health", {}).get("Status") in (None, "healthy")
 
-    def choose(self, *profiles: str) -> None:
-        """Have these profiles from now on, as `.env` gives them."""
-        self._environment = {**self._environment, "COMPOSE_PROFILES": ",".join(profiles)}
+    def choose(self, *profiles: str, **settings: str) -> None:
+        """Have these profiles and settings from now on, as `.env` gives them."""
+        chosen = {"COMPOSE_PROFILES": ",".join(profiles), **settings}
+        self._environment = {**self._environment, **chosen}
 
     def kill_process(self, service: str) -> None:
         """End a service's process as a crash does: the engine thinks nobody wanted it."""

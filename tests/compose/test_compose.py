@@ -7,6 +7,7 @@ import json
 import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -227,7 +228,7 @@ QUEUES = ("rabbitmqctl", "--silent", "list_queues", "--formatter", "json", "name
 
 async def test_two_bridges_and_three_brokers(up: Engine) -> None:
     """Whatever one dies of them, the rest goes on: profile `ha`."""
-    up.choose("ha")
+    up.choose("ha", BRIDGE_AMQP__HISTORY="true")
     up.compose("up", "--detach", "--no-build", *STARTED, *MEMBERS)
     await until(lambda: all(map(up.is_well, [*STARTED, *MEMBERS])))
     token = secret(up, "http_token")
@@ -242,6 +243,7 @@ async def test_two_bridges_and_three_brokers(up: Engine) -> None:
 
     await until(is_shared)
     await until(lambda: _has_members(up, "tactium.commands", 3))
+    await until(lambda: _has_members(up, "tactium.history", 3))
     leader = next(service for service, role in roles.items() if role == "leader")
     async with client(up, "subscriber") as bridge:
         everything = Everything(bridge.events("#", queue="subscriber.ha"))
@@ -253,6 +255,9 @@ async def test_two_bridges_and_three_brokers(up: Engine) -> None:
         everything.numbers.clear()  # those of another journal
         await everything.more()
         reading.cancel()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            first = await anext(bridge.events("#", since=timedelta(hours=1)))
+            assert first.sequence
     async with client(up, "commander") as bridge:
         assert (await bridge.get_status("ana")).outcome is Outcome.OK
     up.compose("up", "--detach", "--no-build", *STARTED, *MEMBERS)

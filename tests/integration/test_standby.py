@@ -235,7 +235,7 @@ async def test_who_did_not_follow_runs_nothing_that_another_one_may_have_run(
     async with open_site() as site:
         for name in ("a", "b"):
             async with keeping(site, tmp_path / f"{name}.db") as program:
-                await until(lambda program=program: leads(program))  # type: ignore[misc]
+                await until(lambda program=program: leads(program))
         await site.send({"command": "pause", "agent": "ana", "code": "1"}, message_id="7")
         async with await connect(site.settings.amqp.url.get_secret_value()) as dying:
             channel = await dying.channel()
