@@ -36,9 +36,9 @@ _SHORT_LIVED = {
         "SET tcp_keepalives_idle = 20",
         "SET tcp_keepalives_interval = 5",
         "SET tcp_keepalives_count = 3",
-        # since version 14: a process that was stopped keeps its connection alive
-        "SELECT set_config(name, '90s', false) FROM pg_settings "
-        "WHERE name = 'idle_session_timeout'",
+        # since version 14; a process that was stopped keeps its connection alive
+        """SELECT set_config(name, '90s', false) FROM pg_settings
+            WHERE name = 'idle_session_timeout'""",
     ),
     "mysql": _NO_WAIT,
     "mariadb": _NO_WAIT,
