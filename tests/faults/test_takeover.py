@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from tests.integration.site import OpenSite, until
 
 COMMANDS_PER_SECOND = 20
 HEARTBEAT_SECONDS = 2
+LAST_SIGN = timedelta(seconds=2)
+"""A heartbeat each second says until when all was published, and each event does."""
 
 pytestmark = [pytest.mark.timeout(900 if SOAK else 180), pytest.mark.socket_only]
 
@@ -141,6 +144,7 @@ async def listen_to_notices(url: str) -> str:
 async def test_leader_killed(open_site: OpenSite, tmp_path: Path, ledger: Ledger) -> None:
     """Killed again and again, one leads soon after; nothing is missing but in gaps."""
     times: list[float] = []
+    killed_at: list[datetime] = []
     async with open_site() as site:
         url = site.settings.amqp.url.get_secret_value()
         await prepare(url)
@@ -156,6 +160,7 @@ async def test_leader_killed(open_site: OpenSite, tmp_path: Path, ledger: Ledger
                 other = next(each for each in pair if each is not leader)
                 await until(lambda other=other: other.is_ready_as("standby"))
                 await asyncio.sleep(random.uniform(0.5, 1.5))
+                killed_at.append(datetime.now(UTC))
                 await leader.kill()
                 begin = time.monotonic()
                 await site.tactium.wait_for(lambda: site.tactium.administrators == 0)
@@ -178,6 +183,7 @@ async def test_leader_killed(open_site: OpenSite, tmp_path: Path, ledger: Ledger
     assert not verdict.doubled
     assert_commands_are_true(commander, site.tactium, told)
     assert_epochs_grow(told, KILLS)
+    assert_gaps_are_no_longer_than_they_were(told, killed_at)
 
 
 def assert_commands_are_true(
@@ -208,6 +214,17 @@ def assert_epochs_grow(told: list[dict[str, Any]], kills: int) -> None:
         notice["data"]["epoch"] for notice in told if notice["type"].endswith("leader.gained")
     ]
     assert len(epochs) == len(set(epochs)) == kills + 1
+
+
+def assert_gaps_are_no_longer_than_they_were(
+    told: list[dict[str, Any]], killed_at: list[datetime]
+) -> None:
+    """One for each kill: it begins when the dead one was last known to hear Tactium."""
+    gaps = [notice["data"] for notice in told if notice["type"].endswith("gap")]
+    assert [gap["cause"] for gap in gaps] == ["takeover"] * len(killed_at)
+    for gap, at in zip(gaps, killed_at, strict=True):
+        assert at - LAST_SIGN < datetime.fromisoformat(gap["from"]) < at + LAST_SIGN
+        assert datetime.fromisoformat(gap["to"]) > at
 
 
 async def test_leader_stopped_in_its_tracks(
