@@ -363,10 +363,10 @@ class Committer:
             if entry.written is not None and not entry.written.done():
                 entry.written.set_result(None)
         self._batch.clear()
+        self._offer(news.messages)  # before all else: it is what others wait for
         made_way = _count(self._store.state.dropped) - _count(intended.dropped)
         self._room.accepted(self._store, made_way=made_way > 0)
         self._room.press(self._waiting.weight)
-        self._offer(news.messages)
         self._observer.committed(news.messages, news.agents)
         if made_way:
             self._observer.dropped(made_way)

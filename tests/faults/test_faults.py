@@ -201,7 +201,8 @@ async def test_exchange_deleted(
         alternate = await site.channel.declare_exchange("unrouted", "fanout", durable=True)
         await (await site.channel.get_queue(QUEUE)).bind(alternate)
         rule = json.dumps({"alternate-exchange": "unrouted"})
-        await rabbitmq.ctl("set_policy", "-p", vhost(site), "unrouted", r"^tactium\.", rule)
+        theirs = r"^tactium\.(events|bridge)$"
+        await rabbitmq.ctl("set_policy", "-p", vhost(site), "unrouted", theirs, rule)
         sender = Sender(site.tactium)
         async with site.bridge(), flowing(sender):
             for _ in range(ROUNDS):
