@@ -18,7 +18,7 @@ from bridge.amqp.following import maybe_leader
 from bridge.amqp.outbox import PERSISTENT
 from bridge.amqp.session import FOREIGN
 from bridge.amqp.topology import Topology
-from bridge.core.leadership import Leader
+from bridge.core.leadership import Candidate, Leader
 
 log = structlog.get_logger(__name__)
 
@@ -37,28 +37,27 @@ class Epochs:
     def __repr__(self) -> str:
         return f"<Epochs: {self._topology.epochs}>"
 
-    async def next(
-        self, connection: AbstractConnection, known: int, hear: Callable[[Leader], None]
-    ) -> tuple[int, bool]:
-        """Return the next one, and whether another one may have led behind what is `known`.
+    async def next(self, connection: AbstractConnection, candidate: Candidate) -> tuple[int, bool]:
+        """Return the next one, and whether another one may have led that was not heard of.
 
-        Where the broker gives none it is the one behind what is known. `hear` is told of
-        the last one who led.
+        Where the broker gives none it is the one behind what the `candidate` knows, who
+        hears of the last one who led.
         """
-        epoch = known + 1
+        epoch = known = candidate.last_epoch + 1
         has_failed, self._is_counting = self._is_counting, True  # it took its connection with it
         try:
             if not has_failed:
                 async with asyncio.timeout(EPOCH_SECONDS):
-                    await self._recall(connection, hear)
+                    await self._recall(connection, candidate.hear)
                     epoch = await self._keep(connection, epoch)
         except (TimeoutError, *FOREIGN) as error:
             has_failed = True
+            epoch = candidate.last_epoch + 1
             log.debug("epoch_failed", reason=str(error))
         self._is_counting = False
         if has_failed:
             log.warning("epoch_not_kept", epoch=epoch, todo=_TODO)
-        return epoch, has_failed or epoch > known + 1
+        return epoch, has_failed or epoch > known
 
     async def _recall(self, connection: AbstractConnection, hear: Callable[[Leader], None]) -> None:
         """Look at the last heartbeat, and leave it where it is."""

@@ -175,7 +175,7 @@ class Following:
                 self._drained.set()
             case Kind.NOTE:
                 told = notes.read(message.body)
-                if self._count(str(properties.message_id), told.number):
+                if self._count(told.teller, told.number):
                     self._candidate.follow_note(Learned(told.note, is_old=False), told.states)
             case Kind.AGENTS | Kind.NOTES | Kind.ALL_TOLD:
                 if properties.correlation_id == str(self._asked):
@@ -188,6 +188,9 @@ class Following:
     def _read_answer(self, kind: str, body: bytes) -> None:
         """Read a part of all that the leader knows."""
         self._told_at = asyncio.get_running_loop().time()
+        if not self._candidate.can_learn:  # the disk is behind: it is asked for again
+            self._asked += 1
+            return
         if not self._is_being_told:
             self._is_being_told = self._knows_notes = True
             self._candidate.begin_to_be_told()

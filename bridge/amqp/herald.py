@@ -6,14 +6,16 @@ nothing, keeps a heartbeat or a note from going out.
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import DeliveryError, PublishError
 from pamqp.commands import Basic
+from ulid_transform import ulid_now
 
 from bridge.amqp.outbox import TRANSIENT
-from bridge.amqp.session import FOREIGN
+from bridge.amqp.session import FOREIGN, is_cancelled
 from bridge.errors import BrokerDown
 from bridge.messages.envelope import APP_ID, CONTENT_TYPE, Sealed
 
@@ -48,7 +50,6 @@ class Herald:
         body: bytes,
         *,
         kind: str,
-        teller: str,
         correlation_id: str | None = None,
     ) -> None:
         """Tell those who stand by, or one `queue` of them, and have it confirmed.
@@ -56,17 +57,13 @@ class Herald:
         Raises `BrokerDown` where there is no connection, it is lost, or nothing is
         confirmed.
         """
-        properties = _properties(kind, teller, "application/json", correlation_id)
+        properties = _properties(kind, ulid_now(), "application/json", correlation_id)
         await _publish(self._confirmed, exchange, queue, body, properties)
 
-    async def reaches_any(self, exchange: str, *, kind: str, teller: str) -> bool:
+    async def reaches_any(self, exchange: str, *, kind: str) -> bool:
         """Return whether any queue is bound there. Raises `BrokerDown` as `tell` does."""
-        properties = _properties(kind, teller, "application/json")
-        try:
-            await _publish(self._confirmed, exchange, "", b"", properties, mandatory=True)
-        except PublishError:
-            return False
-        return True
+        properties = _properties(kind, ulid_now(), "application/json")
+        return await _publish(self._confirmed, exchange, "", b"", properties, mandatory=True)
 
 
 def _properties(
@@ -91,10 +88,10 @@ async def _publish(
     properties: Basic.Properties,
     *,
     mandatory: bool = False,
-) -> None:
+) -> bool:
     """Publish, confirmed where the channel does that. Raises `BrokerDown`.
 
-    Where it is `mandatory` and comes back, raises `PublishError`.
+    Returns whether it did not come back, as what is `mandatory` and reaches no queue does.
     """
     if channel is None or channel.is_closed:
         raise BrokerDown("no connection to publish on")
@@ -108,6 +105,11 @@ async def _publish(
             timeout=CONFIRM_SECONDS,
         )
     except PublishError:
-        raise
+        return False
     except (DeliveryError, *FOREIGN) as error:
         raise BrokerDown(str(error)) from error
+    except asyncio.CancelledError:
+        if is_cancelled():
+            raise
+        raise BrokerDown("the connection was lost before the confirm") from None
+    return True

@@ -67,6 +67,8 @@ LOOK_SECONDS = 5.0
 """How often who leads looks whether anybody stands by."""
 
 RETRY_SECONDS = 0.1
+_TELLING = "what the leader knows"
+_NOT_TOLD = "the one who leads has not told yet what it knows"
 _ASKS_AGAIN = "it asks again by itself; see RabbitMQ's log and the journal's disk"
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -107,7 +109,6 @@ class AmqpLeadership:
         self._proved_at = 0.0  # by the clock of `_time`
         self._doubted = asyncio.Event()
         self._sure = asyncio.Event()
-        self._takes_part = False
         self._epochs = Epochs(topology, envelope.source)
         self._is_stopping = False
         self._notes = 0
@@ -120,7 +121,7 @@ class AmqpLeadership:
     @property
     def is_sure(self) -> bool:
         """Whether no other bridge can lead at this moment."""
-        return self.may_speak and self._state == "leading"
+        return self.may_speak and self._state == "leading" and self._sure.is_set()
 
     @property
     def may_speak(self) -> bool:
@@ -153,9 +154,7 @@ class AmqpLeadership:
             await self._take_part(candidate, connection, on_ready)
 
         async def on_down(error: BrokerError) -> None:
-            took_part, self._takes_part = self._takes_part, False
-            if not took_part:  # else it is tried at once whether it comes back
-                await self._go_on_alone(candidate, str(error))
+            await self._go_on_alone(candidate, str(error))
 
         await keep_connected(
             CONNECTION, self._settings, self._health, use, on_down, first_seconds=HURRY_SECONDS
@@ -175,12 +174,10 @@ class AmqpLeadership:
         self._notes += 1
         if not self._has_standbys:
             return None
-        body = notes.spell(notes.Told(self._notes, note, states))
+        body = notes.spell(notes.Told(self.instance, self._notes, note, states))
         while True:
             try:
-                return await self._herald.tell(
-                    self._topology.standbys, "", body, kind=Kind.NOTE, teller=self.instance
-                )
+                return await self._herald.tell(self._topology.standbys, "", body, kind=Kind.NOTE)
             except BrokerDown:
                 await asyncio.sleep(RETRY_SECONDS)
 
@@ -194,17 +191,18 @@ class AmqpLeadership:
         while queue is None:  # one that stood by looks first whether another one leads
             if following is None:
                 following = await self._follow(candidate, connection)
-                self._takes_part = True
-            await self._until_nobody_leads(candidate, following, on_ready)
+                self._observer.changed("broker", ok=False, reason=_NOT_TOLD)
+                self._health.expects(_TELLING)
+                on_ready()
+            await self._until_nobody_leads(candidate, following)
             queue = await self._topology.maybe_lead(connection)
         if following is not None:
             await following.drain()
-        known = candidate.last_epoch
-        epoch, others_led = await self._epochs.next(connection, known, candidate.hear)
+        epoch, others_led = await self._epochs.next(connection, candidate)
         if following is None and others_led:
             candidate.missed()
-        self._takes_part = True
         self._health.expects(consumer.CONNECTION)
+        self._health.spares(_TELLING)
         on_ready()
         try:
             await self._lead(candidate, queue, epoch=epoch)
@@ -235,9 +233,7 @@ class AmqpLeadership:
     def _heard_stranger(self, site: str) -> None:
         self._observer.contested(site)
 
-    async def _until_nobody_leads(
-        self, candidate: Candidate, following: Following, on_ready: Callable[[], None]
-    ) -> None:
+    async def _until_nobody_leads(self, candidate: Candidate, following: Following) -> None:
         """Stand by for whoever has the queue; return once nobody has it any more."""
         loop = asyncio.get_running_loop()
         begun_at = loop.time()
@@ -248,14 +244,12 @@ class AmqpLeadership:
         if not has_led:
             await self._stand_by(candidate, None)
         left_at: float | None = None
-        is_ready = False
         while left_at is None or loop.time() < left_at + grace_seconds:
             await asyncio.sleep(PROBE_SECONDS)
             leader = self._leader
             is_silent = leader is None and loop.time() - begun_at > SILENT_SECONDS
-            if not is_ready and (following.is_told or is_silent):
-                is_ready = True
-                on_ready()
+            if following.is_told or is_silent:
+                self._health.works(_TELLING)
             if await following.has_leader():
                 left_at, grace_seconds = None, GRACE_SECONDS
             elif following.was_left or candidate.leads:  # it need not wait for itself
@@ -302,7 +296,7 @@ class AmqpLeadership:
         tasks = {asyncio.create_task(work) for work in works}
         try:
             await candidate.lead(epoch, self._why())
-            if self.is_sure:
+            if self.may_speak and self._state == "leading":
                 self._sure.set()
             await self._answer_letters(candidate, queue)
             tasks |= {
@@ -388,9 +382,7 @@ class AmqpLeadership:
         """Tell one who begins to stand by all that is known of agents, then of commands."""
 
         async def tell(kind: Kind, body: bytes) -> None:
-            await self._herald.tell(
-                "", queue, body, kind=kind, teller=self.instance, correlation_id=question
-            )
+            await self._herald.tell("", queue, body, kind=kind, correlation_id=question)
 
         try:
             for body in notes.spell_agents(candidate.states()):
@@ -406,9 +398,7 @@ class AmqpLeadership:
         while True:
             letters = self._letters
             with suppress(BrokerDown):
-                is_any = await self._herald.reaches_any(
-                    self._topology.standbys, kind=Kind.LOOK, teller=self.instance
-                )
+                is_any = await self._herald.reaches_any(self._topology.standbys, kind=Kind.LOOK)
                 if letters == self._letters:
                     self._has_standbys = is_any
             await asyncio.sleep(LOOK_SECONDS)

@@ -29,8 +29,9 @@ States = Mapping[str, bytes | None]
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One note; `number` counts those that one bridge has made."""
+    """One note; `number` counts those that one bridge has made, the `teller`."""
 
+    teller: str
     number: int
     note: Lasting
     states: States
@@ -39,6 +40,7 @@ class Told:
 def spell(told: Told) -> bytes:
     """Return a note as JSON."""
     said = {
+        "teller": told.teller,
         "number": told.number,
         **_spelt_note(told.note),
         "states": _fragments(told.states.items()),
@@ -53,7 +55,7 @@ def read(body: bytes) -> Told:
         agent: None if state is None else orjson.dumps(state)
         for agent, state in said["states"].items()
     }
-    return Told(said["number"], _note(said), states)
+    return Told(said["teller"], said["number"], _note(said), states)
 
 
 async def spell_notes(made: AsyncIterator[Lasting]) -> AsyncIterator[bytes]:

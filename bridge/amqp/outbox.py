@@ -18,7 +18,7 @@ from pamqp.commands import Basic
 from ulid_transform import ulid_now
 
 from bridge.amqp.properties import writable
-from bridge.amqp.session import FOREIGN
+from bridge.amqp.session import FOREIGN, is_cancelled
 from bridge.core.policy import DIRECT_REPLY_TO
 from bridge.core.ports import Observer
 from bridge.errors import BrokerDown, NeverConfirmed, Unconfirmed
@@ -189,7 +189,6 @@ class Outbox:
         except FOREIGN as error:
             raise Unconfirmed(str(error)) from error
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if is_cancelled():
                 raise
             raise Unconfirmed("the connection was lost before the confirm") from None

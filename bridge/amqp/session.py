@@ -103,11 +103,19 @@ async def open_connection(
         if isinstance(error, Exception):
             raise translated(error) from error
         raise
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():  # Python 3.11 loses what comes as it connects
+    if is_cancelled():  # Python 3.11 loses what comes as it connects
         await close_connection(connection)
         raise asyncio.CancelledError
     return connection
+
+
+def is_cancelled() -> bool:
+    """Return whether somebody cancels the present task.
+
+    Where nobody does, a `CancelledError` is the library's, which lost its connection.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def close_connection(connection: AbstractConnection) -> None:

@@ -141,6 +141,11 @@ class Bridge:
             self._follower.adopt(states)
             self._journal.learn(learned)
 
+    @property
+    def can_learn(self) -> bool:
+        """Whether there is room for what the leader tells; else it is to be told later."""
+        return self._journal.has_room
+
     def begin_to_be_told(self) -> None:
         """Hear that the leader begins to tell all its agents, and what it noted before."""
         if self._term is None:
@@ -191,6 +196,7 @@ class Bridge:
         gained = LeaderGained(epoch, self._leadership.instance, reason)
         await self._journal.append([gained], self._clock())
         self._begin_term("bridge_down" if has_led_last else "takeover")
+        await self._journal.know_all()
 
     async def _go_on_alone(self, reason: str) -> None:
         if not self._stopping and self._term is None:

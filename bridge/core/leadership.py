@@ -64,6 +64,10 @@ class Candidate(Protocol):
     def follow_note(self, learned: Learned, states: Mapping[str, bytes | None]) -> None:
         """Hear what the leader has noted of a command, and of agents with it."""
 
+    @property
+    def can_learn(self) -> bool:
+        """Whether there is room for what the leader tells; else it is to be told later."""
+
     def begin_to_be_told(self) -> None:
         """Hear that the leader begins to tell all its agents, and what it noted before."""
 

@@ -111,7 +111,17 @@ class Lines:
                 line.now = (line.turns or line.questions).popleft()
                 try:
                     await line.now.take()
+                except asyncio.CancelledError:
+                    if _is_cancelled():
+                        raise
+                    log.exception("turn_failed", agent=agent, todo="report this as a bug")
                 except Exception:  # a flaw of ours in one turn must not stop those behind it
                     log.exception("turn_failed", agent=agent, todo="report this as a bug")
         finally:
             del self._lines[agent]
+
+
+def _is_cancelled() -> bool:
+    """Return whether somebody cancels the present task, and not only what it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

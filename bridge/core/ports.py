@@ -212,8 +212,15 @@ class Journal(Protocol):
     def stand_by(self) -> None:
         """Note that another bridge leads."""
 
+    @property
+    def has_room(self) -> bool:
+        """Whether little waits for the disk."""
+
     def learn(self, learned: Learned) -> None:
         """Note soon what another bridge has noted of a command."""
+
+    async def know_all(self) -> None:
+        """Return once all that was learned can be recalled, or is known to be missed."""
 
     def notes(self) -> AsyncIterator[Lasting]:
         """Yield what is noted of each command that was begun or answered, for another bridge.

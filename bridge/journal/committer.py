@@ -115,6 +115,11 @@ class Committer:
         """Whether the disk has kept nobody waiting for a while."""
         return self._writer.is_quick
 
+    @property
+    def has_room(self) -> bool:
+        """Whether not half as much waits for the disk as may."""
+        return self._waiting.weight < MOST_WAITING // 2
+
     def go_on(self, last_written: datetime | None) -> None:
         """Go on from the file, which was just opened; the one before it may have been lost."""
         self.heard_at = last_written or self._store.state.heard_at

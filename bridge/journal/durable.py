@@ -20,7 +20,7 @@ from types import MappingProxyType
 
 from bridge.core.notes import Begun, ClearedUp, Ended, Lasting, Learned
 from bridge.core.ports import Depth, Observer, Remembered, Take
-from bridge.errors import JournalCorrupt
+from bridge.errors import JournalCorrupt, JournalUnwritable
 from bridge.journal.committer import Committer
 from bridge.journal.files import Files
 from bridge.journal.outlet import Outlet
@@ -128,6 +128,22 @@ class DurableJournal:
     def learn(self, learned: Learned) -> None:
         """Note soon what another bridge has noted of a command."""
         self._committer.add(Entry(learned.note.at, note=learned))
+
+    @property
+    def has_room(self) -> bool:
+        """Whether little waits for the disk."""
+        return self._committer.has_room
+
+    async def know_all(self) -> None:
+        """Return once all that was learned can be recalled.
+
+        Where the disk takes nothing it is missed, and this returns soon.
+        """
+        try:
+            async with asyncio.timeout(DISK_PATIENCE_SECONDS):
+                await self._committer.written(Entry(self._clock()))
+        except (TimeoutError, JournalUnwritable):
+            self.missed_until(self._clock())
 
     async def notes(self) -> AsyncIterator[Lasting]:
         """Yield what is noted of each command that was begun or answered, for another bridge.

@@ -262,6 +262,9 @@ async def test_two_bridges_and_three_brokers(up: Engine) -> None:
         assert (await bridge.get_status("ana")).outcome is Outcome.OK
     up.compose("up", "--detach", "--no-build", *STARTED, *MEMBERS)
     await until(is_shared)
+    up.compose("stop", *STARTED, *MEMBERS)
+    up.compose("up", "--detach", "--no-build", *STARTED, *MEMBERS)
+    await until(is_shared)
     up.compose("rm", "--stop", "--force", *MEMBERS)
 
 

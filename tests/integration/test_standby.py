@@ -16,7 +16,7 @@ from aio_pika.abc import AbstractQueue
 from pydantic import SecretStr
 from yarl import URL
 
-from bridge.amqp import following, notes
+from bridge.amqp import following, notes, session
 from bridge.app import Program
 from bridge.core.notes import Lasting
 from bridge.core.ports import Depth
@@ -283,7 +283,7 @@ async def test_what_waits_is_given_back_where_another_one_led_meanwhile(
 async def test_a_telling_that_breaks_off_is_asked_for_again(
     open_site: OpenSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One who stands by is ready once it was told all."""
+    """One who stands by is ready once it was told all, however long that takes."""
     tellings = 0
     spell_notes = notes.spell_notes
 
@@ -297,6 +297,7 @@ async def test_a_telling_that_breaks_off_is_asked_for_again(
 
     monkeypatch.setattr(notes, "spell_notes", breaking)
     monkeypatch.setattr(following, "TELL_SECONDS", 1.0)
+    monkeypatch.setattr(session, "SET_UP_TIMEOUT_SECONDS", 0.5)
     async with open_site() as site, site.bridge() as first, until_it_leads(first):
         await site.say("<ana><S><1>$")
         await site.next_data("ana.agent.status")

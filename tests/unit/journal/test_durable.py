@@ -396,6 +396,26 @@ async def test_what_is_old_says_nothing_against_what_is_newer(tmp_path: Path) ->
         assert await knows(Learned(replace(ended, at=later.at), is_old=True)) == answered
 
 
+async def test_who_takes_over_knows_all_that_was_learned_or_that_it_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last command of the one that died is on the disk before the next one is run."""
+    monkeypatch.setattr(durable, "DISK_PATIENCE_SECONDS", 0.05)
+    note = Learned(Begun(b"7", b"body", START, b"frame"), is_old=False)
+    journal = journal_in(tmp_path)
+    journal.open()
+    await journal.met_new_queue()
+    journal.learn(note)
+    await journal.know_all()
+    assert journal.forgot_at is not None
+    writing = asyncio.create_task(journal.run())
+    await journal.know_all()
+    assert await journal.recall(b"7") == Remembered(b"body", begun=True, reply=None)
+    writing.cancel()
+    await asyncio.wait((writing,))
+    await journal.close()
+
+
 async def test_what_is_learned_and_waits_for_the_disk_is_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
