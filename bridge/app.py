@@ -23,6 +23,7 @@ from bridge.amqp.herald import Herald
 from bridge.amqp.leadership import AmqpLeadership
 from bridge.amqp.outbox import Outbox
 from bridge.amqp.publisher import Publisher
+from bridge.amqp.standbys import AmqpStandbys
 from bridge.amqp.topology import Topology
 from bridge.core.bridge import Bridge
 from bridge.core.calls import Calls
@@ -156,19 +157,22 @@ def compose(settings: Settings) -> Program:
         prefetch=commands.prefetch,
         on_new_queue=journal.met_new_queue,
     )
+    instance = f"{gethostname()}-{ulid_now()[-INSTANCE_CHARACTERS:]}"
+    standbys = AmqpStandbys(topology, herald, instance)
     leading = AmqpLeadership(
         settings.amqp,
         topology,
         inbox,
         herald,
+        standbys,
         health,
         watch,
         envelope=envelope_of(""),
-        instance=f"{gethostname()}-{ulid_now()[-INSTANCE_CHARACTERS:]}",
+        instance=instance,
         clock=now,
     )
     link = _open_link(settings.link, watch, journal, lambda: leading.may_speak)
-    log_of_commands = SharedLog(journal, leading)
+    log_of_commands = SharedLog(journal, standbys)
 
     def new_term(deafness: Deafness | None) -> Term:
         dispatcher = Dispatcher(

@@ -25,21 +25,19 @@ from typing import Any, Literal, cast
 import structlog
 from aio_pika.abc import AbstractConnection, AbstractQueue
 from aiormq import Channel
-from aiormq.abc import DeliveredMessage
 from ulid_transform import ulid_now
 
-from bridge.amqp import consumer, notes
+from bridge.amqp import consumer
 from bridge.amqp.connection import Health, keep_connected
 from bridge.amqp.consumer import Consumer
 from bridge.amqp.epochs import Epochs
-from bridge.amqp.following import Following, Kind
+from bridge.amqp.following import Following
 from bridge.amqp.herald import Herald
-from bridge.amqp.session import FOREIGN
+from bridge.amqp.standbys import AmqpStandbys
 from bridge.amqp.topology import Topology
 from bridge.core.leadership import Candidate, Leader
-from bridge.core.notes import Lasting
 from bridge.core.ports import Clock, Observer
-from bridge.errors import BrokerDown, BrokerError, JournalError
+from bridge.errors import BrokerDown, BrokerError
 from bridge.messages.envelope import Envelope, timestamp
 from bridge.messages.notices import Heartbeat
 from bridge.settings import AmqpSettings
@@ -63,13 +61,8 @@ SILENT_SECONDS = 3.5
 AFTER_OUTAGE_SECONDS = 4.0
 """The same, where the one who stands by was cut off too: each tries again within two."""
 
-LOOK_SECONDS = 5.0
-"""How often who leads looks whether anybody stands by."""
-
-RETRY_SECONDS = 0.1
 _TELLING = "what the leader knows"
 _NOT_TOLD = "the one who leads has not told yet what it knows"
-_ASKS_AGAIN = "it asks again by itself; see RabbitMQ's log and the journal's disk"
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """It goes on while the machine sleeps, where a system has such a clock."""
@@ -86,6 +79,7 @@ class AmqpLeadership:
         topology: Topology,
         consumer: Consumer,
         herald: Herald,
+        standbys: AmqpStandbys,
         health: Health,
         observer: Observer,
         *,
@@ -98,6 +92,7 @@ class AmqpLeadership:
         self._topology = topology
         self._consumer = consumer
         self._herald = herald
+        self._standbys = standbys
         self._health = health
         self._observer = observer
         self._envelope = envelope
@@ -111,9 +106,6 @@ class AmqpLeadership:
         self._sure = asyncio.Event()
         self._epochs = Epochs(topology, envelope.source)
         self._is_stopping = False
-        self._notes = 0
-        self._letters = 0  # of those who stand by
-        self._has_standbys = False  # since it leads
 
     def __repr__(self) -> str:
         return f"<AmqpLeadership: {self._state}, epoch {self._epoch}>"
@@ -145,7 +137,7 @@ class AmqpLeadership:
     @property
     def has_standbys(self) -> bool:
         """Whether, while this bridge leads, others stand by, as far as is known."""
-        return self._has_standbys and self._state == "leading"
+        return self._standbys.are_there and self._state == "leading"
 
     async def run(self, candidate: Candidate) -> None:
         """Take part, over as many connections as it takes, until cancelled."""
@@ -164,22 +156,6 @@ class AmqpLeadership:
         """Take no more commands. What was delivered can still be concluded."""
         self._is_stopping = True
         await self._consumer.stop()
-
-    async def tell(self, note: Lasting, states: notes.States) -> None:
-        """Let those who stand by know a note; returns when the broker has it for them.
-
-        Where the broker says that nobody does there is nobody to tell: one who begins to
-        stand by takes what was noted before for unknown.
-        """
-        self._notes += 1
-        if not self._has_standbys:
-            return None
-        body = notes.spell(notes.Told(self.instance, self._notes, note, states))
-        while True:
-            try:
-                return await self._herald.tell(self._topology.standbys, "", body, kind=Kind.NOTE)
-            except BrokerDown:
-                await asyncio.sleep(RETRY_SECONDS)
 
     async def _take_part(
         self, candidate: Candidate, connection: AbstractConnection, on_ready: Callable[[], None]
@@ -286,7 +262,8 @@ class AmqpLeadership:
     ) -> None:
         """Lead for as long as the connection lasts, and obey; ends only by raising."""
         await self._prove_once(queue)
-        self._epoch, self._state, self._has_standbys = epoch, "leading", True
+        self._epoch, self._state = epoch, "leading"
+        self._standbys.are_there = True  # until it is known
         self._doubted.clear()
         self._observer.contested(None)
         works: list[Coroutine[Any, Any, None]] = [
@@ -298,10 +275,10 @@ class AmqpLeadership:
             await candidate.lead(epoch, self._why())
             if self.may_speak and self._state == "leading":
                 self._sure.set()
-            await self._answer_letters(candidate, queue)
+            await self._standbys.answer(candidate, queue)
             tasks |= {
                 asyncio.create_task(self._beat(candidate)),
-                asyncio.create_task(self._look()),
+                asyncio.create_task(self._standbys.look()),
                 asyncio.create_task(self._consumer.run(candidate.accept, self)),
             }
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -358,50 +335,6 @@ class AmqpLeadership:
                     await self._herald.beat(exchange, sealed)
             next_at = max(next_at + BEAT_SECONDS, loop.time())
             await asyncio.sleep(next_at - loop.time())
-
-    async def _answer_letters(self, candidate: Candidate, queue: AbstractQueue) -> None:
-        """Let those who begin to stand by know the agents; other letters only look for us."""
-        telling: dict[str, asyncio.Task[None]] = {}
-
-        async def on_letter(letter: DeliveredMessage) -> None:
-            self._letters += 1
-            self._has_standbys = True
-            properties = letter.header.properties
-            queue, question = properties.reply_to, properties.correlation_id
-            if properties.message_type == Kind.ALL_WANTED and queue and question:
-                if queue in telling:  # what was asked before is answered with this
-                    telling[queue].cancel()
-                task = asyncio.create_task(self._tell_all(candidate, queue, question))
-                telling[queue] = task
-                task.add_done_callback(lambda _: telling.get(queue) is task and telling.pop(queue))
-
-        channel = await queue.channel.get_underlay_channel()
-        await channel.basic_consume(queue.name, on_letter, no_ack=True)
-
-    async def _tell_all(self, candidate: Candidate, queue: str, question: str) -> None:
-        """Tell one who begins to stand by all that is known of agents, then of commands."""
-
-        async def tell(kind: Kind, body: bytes) -> None:
-            await self._herald.tell("", queue, body, kind=kind, correlation_id=question)
-
-        try:
-            for body in notes.spell_agents(candidate.states()):
-                await tell(Kind.AGENTS, body)
-            async for body in notes.spell_notes(candidate.notes()):
-                await tell(Kind.NOTES, body)
-            await tell(Kind.ALL_TOLD, b"")
-        except (BrokerError, JournalError, *FOREIGN) as error:
-            log.warning("standby_not_told", queue=queue, reason=str(error), todo=_ASKS_AGAIN)
-
-    async def _look(self) -> None:
-        """Find out again and again whether anybody stands by, where none has written."""
-        while True:
-            letters = self._letters
-            with suppress(BrokerDown):
-                is_any = await self._herald.reaches_any(self._topology.standbys, kind=Kind.LOOK)
-                if letters == self._letters:
-                    self._has_standbys = is_any
-            await asyncio.sleep(LOOK_SECONDS)
 
 
 def _time() -> float:

@@ -1,0 +1,105 @@
+"""What one who leads tells those who stand by: each note, and all that it knows when asked."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import structlog
+from aio_pika.abc import AbstractQueue
+from aiormq.abc import DeliveredMessage
+
+from bridge.amqp import notes
+from bridge.amqp.following import Kind
+from bridge.amqp.herald import Herald
+from bridge.amqp.session import FOREIGN
+from bridge.amqp.topology import Topology
+from bridge.core.leadership import Candidate
+from bridge.core.notes import Lasting
+from bridge.errors import BrokerDown, BrokerError, JournalError
+
+log = structlog.get_logger(__name__)
+
+LOOK_SECONDS = 5.0
+"""How often it is looked whether anybody stands by."""
+
+RETRY_SECONDS = 0.1
+_ASKS_AGAIN = "it asks again by itself; see RabbitMQ's log and the journal's disk"
+
+
+class AmqpStandbys:
+    """Those who stand by, as the one who leads sees them, the `instance`.
+
+    They write to its queue; and what it sends them comes back where nobody stands by.
+    """
+
+    def __init__(self, topology: Topology, herald: Herald, instance: str) -> None:
+        self._topology = topology
+        self._herald = herald
+        self._instance = instance
+        self._notes = 0
+        self._letters = 0
+        self.are_there = False  # as far as is known
+
+    def __repr__(self) -> str:
+        return f"<AmqpStandbys: {'there' if self.are_there else 'none'}>"
+
+    async def tell(self, note: Lasting, states: notes.States) -> None:
+        """Let them know a note; returns when the broker has it for all that are there.
+
+        Where the broker says that nobody stands by there is nobody to tell: one who
+        begins to takes what was noted before for unknown.
+        """
+        self._notes += 1
+        if not self.are_there:
+            return None
+        body = notes.spell(notes.Told(self._instance, self._notes, note, states))
+        while True:
+            try:
+                return await self._herald.tell(self._topology.standbys, "", body, kind=Kind.NOTE)
+            except BrokerDown:
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def answer(self, candidate: Candidate, queue: AbstractQueue) -> None:
+        """Tell all that the candidate knows whoever asks; other letters only look for us."""
+        telling: dict[str, asyncio.Task[None]] = {}
+
+        async def on_letter(letter: DeliveredMessage) -> None:
+            self._letters += 1
+            self.are_there = True
+            properties = letter.header.properties
+            who, question = properties.reply_to, properties.correlation_id
+            if properties.message_type == Kind.ALL_WANTED and who and question:
+                if who in telling:  # what was asked before is answered with this
+                    telling[who].cancel()
+                task = asyncio.create_task(self._tell_all(candidate, who, question))
+                telling[who] = task
+                task.add_done_callback(lambda _: telling.get(who) is task and telling.pop(who))
+
+        channel = await queue.channel.get_underlay_channel()
+        await channel.basic_consume(queue.name, on_letter, no_ack=True)
+
+    async def look(self) -> None:
+        """Find out again and again whether anybody is there, where none has written."""
+        while True:
+            letters = self._letters
+            with suppress(BrokerDown):
+                are_there = await self._herald.reaches_any(self._topology.standbys, kind=Kind.LOOK)
+                if letters == self._letters:
+                    self.are_there = are_there
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _tell_all(self, candidate: Candidate, who: str, question: str) -> None:
+        """Tell one who begins to stand by all that is known of agents, then of commands."""
+
+        async def tell(kind: Kind, body: bytes) -> None:
+            await self._herald.tell("", who, body, kind=kind, correlation_id=question)
+
+        try:
+            for body in notes.spell_agents(candidate.states()):
+                await tell(Kind.AGENTS, body)
+            async for body in notes.spell_notes(candidate.notes()):
+                await tell(Kind.NOTES, body)
+            await tell(Kind.ALL_TOLD, b"")
+        except (BrokerError, JournalError, *FOREIGN) as error:
+            log.warning("standby_not_told", queue=who, reason=str(error), todo=_ASKS_AGAIN)
