@@ -37,8 +37,8 @@ pytestmark = pytest.mark.timeout(900)
 _ALL_SECRETS = "import json, os; print(json.dumps(os.listdir('/run/secrets')))"
 
 
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
+async def until(is_so: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
+    async with asyncio.timeout(seconds):
         while not await asyncio.to_thread(is_so):  # noqa: ASYNC110 - another process is asked
             await asyncio.sleep(0.5)
 
@@ -243,7 +243,7 @@ async def test_two_bridges_and_three_brokers(up: Engine) -> None:
 
     await until(is_shared)
     await until(lambda: _has_members(up, "tactium.commands", 3))
-    await until(lambda: _has_members(up, "tactium.history", 3))
+    await until(lambda: _has_members(up, "tactium.history", 3), 3 * PATIENCE_SECONDS)
     leader = next(service for service, role in roles.items() if role == "leader")
     async with client(up, "subscriber") as bridge:
         everything = Everything(bridge.events("#", queue="subscriber.ha"))
