@@ -38,26 +38,26 @@ class Epochs:
         return f"<Epochs: {self._topology.epochs}>"
 
     async def next(self, connection: AbstractConnection, candidate: Candidate) -> tuple[int, bool]:
-        """Return the next one, and whether another one may have led that was not heard of.
+        """Return the next one, and whether it was counted.
 
         Where the broker gives none it is the one behind what the `candidate` knows, who
         hears of the last one who led.
         """
-        epoch = known = candidate.last_epoch + 1
+        epoch = 0
         has_failed, self._is_counting = self._is_counting, True  # it took its connection with it
         try:
             if not has_failed:
                 async with asyncio.timeout(EPOCH_SECONDS):
                     await self._recall(connection, candidate.hear)
-                    epoch = await self._keep(connection, epoch)
+                    epoch = await self._keep(connection, candidate.last_epoch + 1)
         except (TimeoutError, *FOREIGN) as error:
             has_failed = True
-            epoch = candidate.last_epoch + 1
             log.debug("epoch_failed", reason=str(error))
         self._is_counting = False
         if has_failed:
+            epoch = candidate.last_epoch + 1
             log.warning("epoch_not_kept", epoch=epoch, todo=_TODO)
-        return epoch, has_failed or epoch > known
+        return epoch, not has_failed
 
     async def _recall(self, connection: AbstractConnection, hear: Callable[[Leader], None]) -> None:
         """Look at the last heartbeat, and leave it where it is."""

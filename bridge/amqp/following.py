@@ -50,6 +50,9 @@ DRAIN_SECONDS = 2.0
 TELL_SECONDS = 5.0
 """For the leader to begin to tell what it knows, and to go on; then it is asked again."""
 
+HOLD_SECONDS = 0.05
+"""Until it is looked again whether the disk has caught up."""
+
 PREFETCH = 1_000
 _OTHER_SITE = "give each site an amqp.prefix of its own, or a vhost"
 
@@ -88,6 +91,7 @@ class Following:
         self._asked = 0  # how often
         self._told_at = 0.0  # when anything came of that, by the loop's clock
         self._is_being_told = False
+        self._held = 0  # messages that wait for the disk
         self._knows_notes = False  # all that were made since something was told
         self.is_told = False  # of all
 
@@ -155,6 +159,7 @@ class Following:
         )
 
     async def _take(self, message: DeliveredMessage) -> None:
+        await self._wait_for_room(message)
         try:
             self._read(message)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -166,6 +171,17 @@ class Following:
             self._candidate.missed()
             await self.ask()
 
+    async def _wait_for_room(self, message: DeliveredMessage) -> None:
+        """Keep notes of before back while the disk is behind; what they end with comes last."""
+        kind = message.header.properties.message_type
+        self._held += kind == Kind.NOTES
+        while (kind == Kind.NOTES and not self._candidate.can_learn) or (
+            kind == Kind.ALL_TOLD and self._held
+        ):
+            self._told_at = asyncio.get_running_loop().time()
+            await asyncio.sleep(HOLD_SECONDS)
+        self._held -= kind == Kind.NOTES
+
     def _read(self, message: DeliveredMessage) -> None:
         properties = message.header.properties
         match properties.message_type:
@@ -175,7 +191,8 @@ class Following:
                 self._drained.set()
             case Kind.NOTE:
                 told = notes.read(message.body)
-                if self._count(told.teller, told.number):
+                is_news = self._count(told.teller, told.number)
+                if is_news and told.epoch >= self._epoch:  # what one says that woke is over
                     self._candidate.follow_note(Learned(told.note, is_old=False), told.states)
             case Kind.AGENTS | Kind.NOTES | Kind.ALL_TOLD:
                 if properties.correlation_id == str(self._asked):
@@ -188,9 +205,6 @@ class Following:
     def _read_answer(self, kind: str, body: bytes) -> None:
         """Read a part of all that the leader knows."""
         self._told_at = asyncio.get_running_loop().time()
-        if not self._candidate.can_learn:  # the disk is behind: it is asked for again
-            self._asked += 1
-            return
         if not self._is_being_told:
             self._is_being_told = self._knows_notes = True
             self._candidate.begin_to_be_told()

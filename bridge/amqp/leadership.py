@@ -59,7 +59,7 @@ SILENT_SECONDS = 3.5
 """Who has the queue and is silent for so long is no bridge that lives."""
 
 AFTER_OUTAGE_SECONDS = 4.0
-"""The same, where the one who stands by was cut off too: each tries again within two."""
+"""The same, where all may have lost the broker: each tries again within two."""
 
 _TELLING = "what the leader knows"
 _NOT_TOLD = "the one who leads has not told yet what it knows"
@@ -134,11 +134,6 @@ class AmqpLeadership:
             await self._sure.wait()
             await asyncio.sleep(0)
 
-    @property
-    def has_standbys(self) -> bool:
-        """Whether, while this bridge leads, others stand by, as far as is known."""
-        return self._standbys.are_there and self._state == "leading"
-
     async def run(self, candidate: Candidate) -> None:
         """Take part, over as many connections as it takes, until cancelled."""
 
@@ -167,21 +162,23 @@ class AmqpLeadership:
         while queue is None:  # one that stood by looks first whether another one leads
             if following is None:
                 following = await self._follow(candidate, connection)
-                self._observer.changed("broker", ok=False, reason=_NOT_TOLD)
-                self._health.expects(_TELLING)
+                self._expect_to_be_told()
                 on_ready()
             await self._until_nobody_leads(candidate, following)
             queue = await self._topology.maybe_lead(connection)
         if following is not None:
             await following.drain()
-        epoch, others_led = await self._epochs.next(connection, candidate)
-        if following is None and others_led:
+        known = candidate.last_epoch
+        epoch, is_counted = await self._epochs.next(connection, candidate)
+        others_led = epoch > known + 1
+        if following is None and (others_led or not is_counted):
             candidate.missed()
+        others_led = others_led or (not is_counted and self._standbys.are_there)
         self._health.expects(consumer.CONNECTION)
         self._health.spares(_TELLING)
         on_ready()
         try:
-            await self._lead(candidate, queue, epoch=epoch)
+            await self._lead(candidate, queue, epoch=epoch, others_led=others_led)
         finally:
             self._health.spares(consumer.CONNECTION)
 
@@ -214,8 +211,7 @@ class AmqpLeadership:
         loop = asyncio.get_running_loop()
         begun_at = loop.time()
         known: Leader | None = None
-        # It is no news then that nobody leads: all may have lost the broker.
-        grace_seconds = AFTER_OUTAGE_SECONDS if self._state == "following" else GRACE_SECONDS
+        grace_seconds = AFTER_OUTAGE_SECONDS  # unless it was heard that one leads
         has_led = candidate.leads and candidate.last_epoch > 0
         if not has_led:
             await self._stand_by(candidate, None)
@@ -235,11 +231,18 @@ class AmqpLeadership:
             if leader is not None and (known is None or leader.epoch != known.epoch):
                 known = leader
                 await self._stand_by(candidate, leader)
+                if not following.is_told:
+                    self._expect_to_be_told()
                 await following.ask()
             elif known is not None and following.is_told_nothing:
                 await following.ask()
             elif has_led and known is None and loop.time() - begun_at > SILENT_SECONDS:
                 await self._go_on_alone(candidate, "who has the broker's leadership is silent")
+
+    def _expect_to_be_told(self) -> None:
+        """Be ready no sooner than this bridge knows what the one who leads knows."""
+        self._observer.changed("broker", ok=False, reason=_NOT_TOLD)
+        self._health.expects(_TELLING)
 
     async def _stand_by(self, candidate: Candidate, leader: Leader | None) -> None:
         self._state = "following"
@@ -259,11 +262,12 @@ class AmqpLeadership:
         queue: AbstractQueue,
         *,
         epoch: int,
+        others_led: bool,
     ) -> None:
         """Lead for as long as the connection lasts, and obey; ends only by raising."""
         await self._prove_once(queue)
         self._epoch, self._state = epoch, "leading"
-        self._standbys.are_there = True  # until it is known
+        self._standbys.begin(epoch)
         self._doubted.clear()
         self._observer.contested(None)
         works: list[Coroutine[Any, Any, None]] = [
@@ -272,7 +276,7 @@ class AmqpLeadership:
         ]
         tasks = {asyncio.create_task(work) for work in works}
         try:
-            await candidate.lead(epoch, self._why())
+            await candidate.lead(epoch, self._why(), others_led=others_led)
             if self.may_speak and self._state == "leading":
                 self._sure.set()
             await self._standbys.answer(candidate, queue)

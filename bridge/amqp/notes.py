@@ -32,6 +32,7 @@ class Told:
     """One note; `number` counts those that one bridge has made, the `teller`."""
 
     teller: str
+    epoch: int
     number: int
     note: Lasting
     states: States
@@ -41,6 +42,7 @@ def spell(told: Told) -> bytes:
     """Return a note as JSON."""
     said = {
         "teller": told.teller,
+        "epoch": told.epoch,
         "number": told.number,
         **_spelt_note(told.note),
         "states": _fragments(told.states.items()),
@@ -55,7 +57,7 @@ def read(body: bytes) -> Told:
         agent: None if state is None else orjson.dumps(state)
         for agent, state in said["states"].items()
     }
-    return Told(said["teller"], said["number"], _note(said), states)
+    return Told(said["teller"], said["epoch"], said["number"], _note(said), states)
 
 
 async def spell_notes(made: AsyncIterator[Lasting]) -> AsyncIterator[bytes]:

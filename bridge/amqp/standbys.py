@@ -37,12 +37,17 @@ class AmqpStandbys:
         self._topology = topology
         self._herald = herald
         self._instance = instance
+        self._epoch = 0
         self._notes = 0
         self._letters = 0
         self.are_there = False  # as far as is known
 
     def __repr__(self) -> str:
         return f"<AmqpStandbys: {'there' if self.are_there else 'none'}>"
+
+    def begin(self, epoch: int) -> None:
+        """Speak from now on as who leads; until it is known, there may be some."""
+        self._epoch, self.are_there = epoch, True
 
     async def tell(self, note: Lasting, states: notes.States) -> None:
         """Let them know a note; returns when the broker has it for all that are there.
@@ -53,7 +58,8 @@ class AmqpStandbys:
         self._notes += 1
         if not self.are_there:
             return None
-        body = notes.spell(notes.Told(self._instance, self._notes, note, states))
+        told = notes.Told(self._instance, self._epoch, self._notes, note, states)
+        body = notes.spell(told)
         while True:
             try:
                 return await self._herald.tell(self._topology.standbys, "", body, kind=Kind.NOTE)

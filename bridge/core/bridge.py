@@ -94,9 +94,12 @@ class Bridge:
         """Whether it leads, or did at its end; one that never heard of another does."""
         return self._journal.leads
 
-    async def lead(self, epoch: int, reason: str) -> None:
-        """Lead from now on, or go on under a new epoch; returns when commands may come."""
-        await self._change(self._lead(epoch, reason))
+    async def lead(self, epoch: int, reason: str, *, others_led: bool) -> None:
+        """Lead from now on, or go on under a new epoch; returns when commands may come.
+
+        `others_led`: others may have led since this bridge did.
+        """
+        await self._change(self._lead(epoch, reason, others_led=others_led))
 
     async def go_on_alone(self, reason: str) -> None:
         """Go on hearing Tactium, where it led, though it cannot be known who does now."""
@@ -185,16 +188,16 @@ class Bridge:
 
         await asyncio.shield(self._tasks.spawn(in_turn()))
 
-    async def _lead(self, epoch: int, reason: str) -> None:
+    async def _lead(self, epoch: int, reason: str, *, others_led: bool) -> None:
         if self._stopping:
             return
-        has_led_last = epoch == self._journal.epoch + 1
+        has_led_last = epoch == self._journal.epoch + 1 and not others_led
         if not has_led_last:  # what waits here another one may have run meanwhile
             await self._end_term("another bridge led")
         self._journal.lead(epoch)
         log.info("leading", epoch=epoch, instance=self._leadership.instance, reason=reason)
         gained = LeaderGained(epoch, self._leadership.instance, reason)
-        await self._journal.append([gained], self._clock())
+        self._tasks.spawn(self._journal.append([gained], self._clock()))  # it may wait for room
         self._begin_term("bridge_down" if has_led_last else "takeover")
         await self._journal.know_all()
 
@@ -204,6 +207,8 @@ class Bridge:
             self._begin_term("bridge_down")
 
     def _begin_term(self, cause: GapCause) -> None:
+        if self._stopping:
+            return
         self._observer.leads(self._leadership.instance, here=True)
         if self._term is not None:
             return
@@ -253,8 +258,6 @@ class Bridge:
             if term is not None:
                 await term.hang_up("the bridge stopped")
                 await self._say_lost("it was stopped")
-            if self._leadership.has_standbys:  # who is about to lead, and to hear Tactium
-                self._journal.stand_by()
             await self._flush()
             for task in (standing, publishing, writing, living, forgetting):
                 task.cancel()

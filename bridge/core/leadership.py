@@ -40,8 +40,11 @@ class Candidate(Protocol):
     def leads(self) -> bool:
         """Whether it leads, or did at its end; one that never heard of another does."""
 
-    async def lead(self, epoch: int, reason: str) -> None:
-        """Lead from now on, or go on under a new epoch; returns when commands may come."""
+    async def lead(self, epoch: int, reason: str, *, others_led: bool) -> None:
+        """Lead from now on, or go on under a new epoch; returns when commands may come.
+
+        `others_led`: others may have led since this bridge did.
+        """
 
     async def go_on_alone(self, reason: str) -> None:
         """Go on hearing Tactium, where it led, though it cannot be known who does now."""
@@ -106,10 +109,6 @@ class Leadership(Fence, Protocol):
 
     async def stop(self) -> None:
         """Take no more commands. What was delivered can still be concluded."""
-
-    @property
-    def has_standbys(self) -> bool:
-        """Whether, while this bridge leads, others stand by, as far as is known."""
 
 
 class Standbys(Protocol):

@@ -14,6 +14,7 @@ import aio_pika
 import pytest
 import pytest_asyncio
 from aio_pika.abc import AbstractChannel
+from aiormq.abc import FieldTable
 from yarl import URL
 
 from bridge.amqp.session import open_connection
@@ -237,3 +238,23 @@ async def eventually(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not holds():  # noqa: ASYNC110 - nobody tells us of a process that ends
             await asyncio.sleep(0.05)
+
+
+async def test_a_new_vhost_has_quorum_queues_though_dead_lettering_had_died(
+    node: RabbitMQNode,
+) -> None:
+    """RabbitMQ lets it be dead from then on, and refuses each queue that needs it."""
+    ended = "supervisor:terminate_child(rabbit_sup, rabbit_fifo_dlx_sup)."
+    assert "ok" in await node.ctl("eval", ended)
+    await node.add_vhost("revived")
+    arguments: FieldTable = {
+        "x-queue-type": "quorum",
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+    }
+    async with await aio_pika.connect(node.url("revived")) as connection:
+        channel = await connection.channel()
+        queue = await channel.declare_queue("commands", durable=True, arguments=arguments)
+        assert await queue.get(fail=False) is None
+    await node.remove_vhost("revived")

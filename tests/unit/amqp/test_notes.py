@@ -33,7 +33,7 @@ REPLY = SealedReply("7", Outcome.UNCERTAIN, "perhaps", '{"context":"ção"}'.enc
     ],
 )
 def test_a_note_comes_back(note: Lasting) -> None:
-    told = Told("a-1", 42, note, {"josé": b'{"code":1}', "ana": None})
+    told = Told("a-1", 3, 42, note, {"josé": b'{"code":1}', "ana": None})
     assert read(spell(told)) == told
 
 
