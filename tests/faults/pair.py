@@ -80,6 +80,10 @@ class Member:
                 return said
         return {}
 
+    async def is_ready(self) -> bool:
+        """Return whether it is ready, in either role."""
+        return bool((await self.readiness()).get("ready"))
+
     async def is_ready_as(self, role: str) -> bool:
         """Return whether it is ready, and in which role."""
         said = await self.readiness()

@@ -167,8 +167,8 @@ async def test_leader_killed(open_site: OpenSite, tmp_path: Path, ledger: Ledger
                 await site.tactium.wait_for(lambda: site.tactium.administrators == 1)
                 times.append(time.monotonic() - begin)
                 await leader.start()
-            for each in pair:
-                await until(lambda each=each: each.readiness())
+            for each in pair:  # what the dead one had not published comes once it is there
+                await until(each.is_ready)
             await asyncio.sleep(CALM_SECONDS)
         await quiet(url)
         verdict = await judge(url, sender)
