@@ -228,7 +228,10 @@ QUEUES = ("rabbitmqctl", "--silent", "list_queues", "--formatter", "json", "name
 
 async def test_two_bridges_and_three_brokers(up: Engine) -> None:
     """Whatever one dies of them, the rest goes on: profile `ha`."""
-    up.choose("ha", BRIDGE_AMQP__HISTORY="true")
+    up.choose(BRIDGE_AMQP__HISTORY="true")
+    up.compose("up", "--detach", "--no-build", *STARTED)
+    await until(lambda: _has_members(up, "tactium.history", 1))
+    up.choose("ha")
     up.compose("up", "--detach", "--no-build", *STARTED, *MEMBERS)
     await until(lambda: all(map(up.is_well, [*STARTED, *MEMBERS])))
     token = secret(up, "http_token")
