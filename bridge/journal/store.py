@@ -12,7 +12,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -114,19 +114,21 @@ class Store:
     ) -> None:
         self.path = path.resolve()
         self._room_until = 0.0
-        self._lock = lock(self.path)
-        try:
-            with translated(path):
-                self._database = self._open(durability)
-                self._commands = Commands(self._database, memory)
-                self.state = self._load(new_journal_id)
-                self.bytes = self._number("measure_all")
-                self._gone = self._number("read_gone", self.first - 1)  # up to that number
-                self.checkpoints = Checkpoints(self.path)
-                self._database.execute("PRAGMA wal_autocheckpoint = 0")
-        except BaseException:
-            os.close(self._lock)
-            raise
+        with translated(path), ExitStack() as opened:
+            opened.callback(os.close, lock(self.path))
+            self._database = sqlite3.connect(
+                self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            opened.callback(self._database.close)
+            self._bring_up_to_date(durability)
+            self._commands = Commands(self._database, memory)
+            self.state = self._load(new_journal_id)
+            self.bytes = self._number("measure_all")
+            self._gone = self._number("read_gone", self.first - 1)  # up to that number
+            self.checkpoints = Checkpoints(self.path)
+            opened.callback(self.checkpoints.close)
+            self._database.execute("PRAGMA wal_autocheckpoint = 0")
+            self._opened = opened.pop_all()
 
     def __repr__(self) -> str:
         return f"<Store: {self.path}, {self.messages} messages, {self.bytes} bytes>"
@@ -149,9 +151,7 @@ class Store:
     def close(self) -> None:
         """Close the file and give up its lock."""
         with suppress(sqlite3.Error):
-            self.checkpoints.close()
-            self._database.close()
-        os.close(self._lock)
+            self._opened.close()
 
     def agents(self) -> list[tuple[str, bytes]]:
         """Return the state of each agent. Raises `JournalUnwritable` or `JournalCorrupt`."""
@@ -269,10 +269,8 @@ class Store:
         self._execute("delete_through", state.first - 1)
         return state, freed
 
-    def _open(self, durability: Durability) -> sqlite3.Connection:
-        database = sqlite3.connect(
-            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
+    def _bring_up_to_date(self, durability: Durability) -> None:
+        database = self._database
         database.execute("PRAGMA journal_mode = WAL")
         database.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
         (version,) = database.execute("PRAGMA user_version").fetchone()
@@ -284,7 +282,6 @@ class Store:
         for step in range(version + 1, _VERSION + 1):
             script = (SQL / f"schema.{step}.sql").read_text()
             database.executescript(f"BEGIN; {script}; PRAGMA user_version = {step}; COMMIT;")
-        return database
 
     def _load(self, new_journal_id: str) -> State:
         row = self._execute("read_state").fetchone()

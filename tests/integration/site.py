@@ -6,11 +6,12 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 from aio_pika import Message, connect
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import DeliveryError
+from aiormq import Connection
 from ulid_transform import ulid_now
 
 from bridge import app
@@ -73,6 +74,12 @@ class Site:
             if message.routing_key == key:
                 data: dict[str, Any] = json.loads(message.body)["data"]
                 return data
+
+    async def broker_version(self) -> int:
+        """Return the broker's major version."""
+        channel = await self.channel.get_underlay_channel()
+        properties = cast("Connection", channel.connection).server_properties
+        return int(cast("str", properties["version"]).split(".")[0])
 
     @asynccontextmanager
     async def second_channel(self) -> AsyncIterator[AbstractChannel]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 
 from aiormq import Channel
@@ -25,4 +24,4 @@ def test_the_library_is_as_the_fast_lane_knows_it() -> None:
     assert "connection_tune" in inspect.getsource(Channel)
     frame = ChannelFrame(payload=b"x", should_close=False, drain_future=None)
     assert (frame.payload, frame.should_drain) == (b"x", False)
-    assert asyncio.iscoroutinefunction(Channel._on_confirm_frame)
+    assert inspect.iscoroutinefunction(Channel._on_confirm_frame)

@@ -105,7 +105,7 @@ def test_long_commits_are_cut_into_rows(tmp_path: Path, monkeypatch: pytest.Monk
     written = [message(n, size) for n, size in enumerate(sizes, 1)]
     state = replace(store.state, sequence=len(sizes))
     store.commit(News(written), state, NO_LIMIT)
-    rows = sqlite3.connect(store.path).execute("SELECT messages, bytes FROM batches").fetchall()
+    rows = store._database.execute("SELECT messages, bytes FROM batches").fetchall()
     assert rows == [(3, 3), (3, 3), (3, 801), (1, 400), (1, 5_000), (2, 1_000), (1, 1)]
     reader = Reader(store.path)
     for most in (1, 2, 3, 100):
