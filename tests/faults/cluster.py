@@ -20,7 +20,12 @@ TICK_SECONDS = 4
 _CONFIGURATION = """
 loopback_users = none
 cluster_partition_handling = pause_minority
+"""
+
+_JOINING = """
 cluster_formation.peer_discovery_backend = classic_config
+cluster_formation.classic_config.nodes.1 = {first}
+cluster_formation.classic_config.nodes.2 = {node}
 """
 
 
@@ -56,19 +61,16 @@ async def open_cluster(networks: Sequence[Network] = ()) -> AsyncIterator[Cluste
     name, cookie = f"cluster-{secrets.token_hex(6)}", secrets.token_hex(20)
     hosts = [network.address for network in networks] or ["localhost"] * NODES
     names = [f"node{number}@{host}" for number, host in enumerate(hosts)]
-    peers = "".join(
-        f"cluster_formation.classic_config.nodes.{number} = {each}\n"
-        for number, each in enumerate(names, 1)
-    )
     async with AsyncExitStack() as stack:
         brokers: list[NativeBroker] = []
         for number, node in enumerate(names):
             network = networks[number] if networks else None
+            joining = _JOINING.format(first=names[0], node=node) if brokers else ""
             seat = Seat(
                 node=node,
                 name=name,
                 cookie=cookie,
-                configuration=_CONFIGURATION + peers,
+                configuration=_CONFIGURATION + joining,
                 erlang=f"-kernel net_ticktime {TICK_SECONDS}",
                 address=network.address if network else LOOPBACK,
                 inside=network.inside if network else (),
