@@ -232,8 +232,9 @@ class _Flow:
         """Settle what is confirmed.
 
         A message that is refused is refused by a queue that is full and says so to
-        its publisher. It is sent again a few times for that queue's sake and no
-        more: one subscriber must not keep events from all others.
+        its publisher, or that is on a node which is down. It is sent again a few times
+        for that queue's sake and no more: one subscriber must not keep events from all
+        others.
         """
         loop = asyncio.get_running_loop()
         in_flight, since = self._window.in_flight, self._window.waiting_since
@@ -250,7 +251,8 @@ class _Flow:
                 "events_refused",
                 count=len(given_up),
                 first=given_up[0].id,
-                todo="a queue that is bound refuses when it is full (x-overflow): see which",
+                todo="a queue that is bound is full and refuses (x-overflow), or its node is down: "
+                "see which",
             )
         self._again += [message for message, tries in refused if tries < MOST_TRIES]
         if self._again and self._timer is None:

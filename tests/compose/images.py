@@ -1,7 +1,7 @@
 """Images under the names that compose.yaml uses, where none can be pulled.
 
-The base images are stand-ins made of Debian's packages: Python 3.11 as bookworm has it,
-RabbitMQ 3.10 in place of 4.x, Prometheus 2.42. The bridge's own image is the real one,
+The base images are stand-ins made of Debian's packages: Python 3.11 and Prometheus 2.42 as
+bookworm has them, RabbitMQ 4.0 as trixie has it. The bridge's own image is the real one,
 built by deploy/Dockerfile on its stand-in. Grafana has none, so it is not started here.
 """
 
@@ -16,12 +16,12 @@ import yaml
 
 from tests.compose.engine import ROOT, Engine
 
-SUITE = "bookworm"
-PACKAGES = "python3,python3-venv,python3-pip,ca-certificates,rabbitmq-server,prometheus"
 BASE = "python:3.11-slim-bookworm"
+PACKAGES = "python3,python-is-python3,python3-venv,python3-pip,ca-certificates,prometheus"
+RABBITMQ_BASE = "debian-rabbitmq:trixie"
 
 RABBITMQ = f"""
-FROM {BASE}
+FROM {RABBITMQ_BASE}
 RUN ["rabbitmq-plugins", "--offline", "enable", "rabbitmq_management"]
 RUN ["chmod", "1777", "/var/log/rabbitmq"]
 ENV HOME=/var/lib/rabbitmq RABBITMQ_LOGS=-
@@ -50,14 +50,9 @@ def services() -> dict[str, dict[str, Any]]:
 
 
 def build(engine: Engine, folder: Path) -> None:
-    """Make all images, in about two minutes."""
-    base = folder / "base"
-    _make_base(base)
-    archive = folder / "base.tar"
-    subprocess.run(["tar", "-C", base, "-cf", archive, "."], check=True)  # noqa: S603, S607
-    engine.docker("import", str(archive), BASE)
-    shutil.rmtree(base)
-    archive.unlink()
+    """Make all images, in about three minutes."""
+    _make_base(engine, folder, BASE, "bookworm", PACKAGES)
+    _make_base(engine, folder, RABBITMQ_BASE, "trixie", "ca-certificates,rabbitmq-server")
     engine.docker("build", "--tag", services()["rabbitmq"]["image"], "-", given=RABBITMQ)
     engine.docker("build", "--tag", services()["prometheus"]["image"], "-", given=PROMETHEUS)
     bridge = ("build", "--file", "deploy/Dockerfile", "--tag", services()["bridge"]["image"])
@@ -66,11 +61,15 @@ def build(engine: Engine, folder: Path) -> None:
     )  # a package index may be reached from here alone
 
 
-def _make_base(base: Path) -> None:
-    """Put a Debian into a folder, which reaches its package index as this machine does."""
-    command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(base)]
+def _make_base(engine: Engine, folder: Path, name: str, suite: str, packages: str) -> None:
+    """Make an image of a Debian, which reaches its package index as this machine does."""
+    base, archive = folder / "base", folder / "base.tar"
+    command = ["debootstrap", "--variant=minbase", f"--include={packages}", suite, str(base)]
     subprocess.run(command, check=True, capture_output=True)  # noqa: S603
-    (base / "usr/local/bin/python").symlink_to("/usr/bin/python3")
-    for name in ("etc/ssl/certs/ca-certificates.crt", "etc/pip.conf"):
-        if (Path("/") / name).is_file():
-            shutil.copy(Path("/") / name, base / name)
+    for file in ("etc/ssl/certs/ca-certificates.crt", "etc/pip.conf"):
+        if (Path("/") / file).is_file():
+            shutil.copy(Path("/") / file, base / file)
+    subprocess.run(["tar", "-C", base, "-cf", archive, "."], check=True)  # noqa: S603, S607
+    engine.docker("import", str(archive), name)
+    shutil.rmtree(base)
+    archive.unlink()
