@@ -6,13 +6,17 @@
    Publishes WARM_UP messages and then MESSAGES more, at most WINDOW of them not yet
    confirmed, to a broker on this machine (guest/guest). Prints how many of the latter
    were confirmed in a second. The exchange must exist. PROPERTIES is `few` (content type
-   and delivery mode) or `all` (also those that an event of the bridge has). */
+   and delivery mode, all under KEY) or `all` (those that an event of the bridge has, under
+   the keys of AGENTS in turn). */
 #include <amqp.h>
 #include <amqp_tcp_socket.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+enum { AGENTS = 200 };
+static const char *const KINDS[] = {"call.started.outbound", "call.recorded", "call.ended"};
 
 static double seconds(void) {
   struct timespec now;
@@ -60,7 +64,8 @@ int main(int count, char **given) {
   properties._flags = AMQP_BASIC_DELIVERY_MODE_FLAG | AMQP_BASIC_CONTENT_TYPE_FLAG;
   properties.delivery_mode = AMQP_DELIVERY_PERSISTENT;
   properties.content_type = amqp_cstring_bytes("application/cloudevents+json");
-  if (!strcmp(given[9], "all")) {
+  int is_like_ours = !strcmp(given[9], "all");
+  if (is_like_ours) {
     properties._flags |= AMQP_BASIC_MESSAGE_ID_FLAG | AMQP_BASIC_TIMESTAMP_FLAG |
                          AMQP_BASIC_TYPE_FLAG | AMQP_BASIC_APP_ID_FLAG;
     properties.message_id = amqp_cstring_bytes("01946b3c-8a52-7000-8000-000000000000");
@@ -69,11 +74,17 @@ int main(int count, char **given) {
     properties.app_id = amqp_cstring_bytes("tactium-bridge");
   }
 
+  char ours[64];
   unsigned long sent = 0, confirmed = 0, first = 0;
   double begin = 0;
   while (confirmed < total) {
-    for (; sent < total && sent - confirmed < window; sent++)
+    for (; sent < total && sent - confirmed < window; sent++) {
+      if (is_like_ours) {
+        snprintf(ours, sizeof ours, "agent%06lu.%s", sent / 3 * 7919 % AGENTS, KINDS[sent % 3]);
+        key = amqp_cstring_bytes(ours);
+      }
       require(!amqp_basic_publish(connection, 1, exchange, key, 0, 0, &properties, body), "no publish");
+    }
     confirmed = next_confirm(connection, confirmed);
     if (!first && confirmed >= warm_up) {
       first = confirmed;

@@ -28,7 +28,7 @@ from tests.bench.yardsticks import (
 AGENTS_AT_REST = 1_000
 CLASSIC = Goal("≥", 0.75, 0.9)
 QUORUM = Goal("≥", 0.65, 0.8)
-LIKE_OURS = "C client, our properties"
+LIKE_OURS = "C client, our messages"
 
 
 class Lines(NamedTuple):

@@ -26,7 +26,8 @@ SOURCE = Path(__file__).with_name("ceiling.c")
 START_SECONDS = 10.0
 
 Properties = Literal["few", "all"]
-"""Of a message: its content type and delivery mode, or all that an event of the bridge has."""
+"""Of a message: its content type and delivery mode, under one key, or all that an event of
+the bridge has, under as many keys."""
 
 Pairs = Literal["", 'value-pairs(scope("none"))']
 """What of a line's fields syslog-ng puts into a message's headers: as it comes, or nothing."""
