@@ -47,7 +47,7 @@ class Engine:
         return self._run("docker", arguments, given)
 
     def compose(self, *arguments: str, given: str = "") -> str:
-        """Run `docker-compose` with the repository's own compose.yaml."""
+        """Run `docker-compose` with the repository's own compose.yaml; see `docker`."""
         return self._run("docker-compose", arguments, given)
 
     def first_line(self, *arguments: str) -> str:
@@ -102,6 +102,8 @@ class Engine:
         )
         if done.returncode:
             shown = (done.stdout + done.stderr)[-4_000:]
+            if "up" in arguments:  # what a service says explains it
+                shown += self._run("docker-compose", ("logs", "--tail=40", "--no-color"), "")
             pytest.fail(f"{program} {' '.join(arguments)}: exit {done.returncode}\n{shown}")
         return done.stdout
 

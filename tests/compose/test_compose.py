@@ -230,6 +230,7 @@ async def test_two_bridges_and_three_brokers(up: Engine) -> None:
     """Whatever one dies of them, the rest goes on: profile `ha`."""
     up.choose(BRIDGE_AMQP__HISTORY="true")
     up.compose("up", "--detach", "--no-build", *STARTED)
+    await until(lambda: all(map(up.is_well, STARTED)))
     await until(lambda: _has_members(up, "tactium.history", 1))
     up.choose("ha")
     up.compose("up", "--detach", "--no-build", *STARTED, *MEMBERS)
