@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from aio_pika import Message, connect
-from aio_pika.abc import AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 from bridge.simulator import Simulator
 from tests.faults.conftest import Ledger
@@ -39,45 +39,42 @@ class Commander:
 
     def __init__(self) -> None:
         self.replies: dict[str, list[str]] = {}
-        self._number = 0
-
-    async def run(self, url: str) -> None:
-        """Send until cancelled."""
-        async with await connect(url) as connection:
-            channel = await connection.channel()
-            mailbox = await channel.declare_queue(exclusive=True)
-            await mailbox.consume(self._take, no_ack=True)
-            while True:
-                self._number += 1
-                number = str(self._number)
-                agent = NAMES[self._number % len(NAMES)]
-                command = {"command": "pause", "agent": agent, "code": number}
-                self.replies[number] = []
-                await channel.default_exchange.publish(
-                    Message(
-                        json.dumps(command).encode(),
-                        message_id=number,
-                        correlation_id=number,
-                        reply_to=mailbox.name,
-                    ),
-                    "tactium.commands",
-                )
-                await asyncio.sleep(1 / COMMANDS_PER_SECOND)
-
-    async def _take(self, message: AbstractIncomingMessage) -> None:
-        self.replies[message.correlation_id or ""].append(message.body.decode())
+        self._is_over = False
 
     @asynccontextmanager
     async def commanding(self, url: str) -> AsyncIterator[None]:
         """Let commands flow inside; at the end each has a reply."""
-        sending = asyncio.create_task(self.run(url))
-        try:
-            yield
-            stop_at = self._number
-            await until(lambda: all(self.replies[str(n)] for n in range(1, stop_at)))
-        finally:
-            sending.cancel()
-            await asyncio.wait((sending,))
+        async with await connect(url) as connection:
+            channel = await connection.channel()
+            mailbox = await channel.declare_queue(exclusive=True)
+            await mailbox.consume(self._take, no_ack=True)
+            sending = asyncio.create_task(self._send(channel, mailbox.name))
+            try:
+                yield
+            finally:
+                self._is_over = True
+                await sending
+            await until(lambda: all(self.replies.values()))
+
+    async def _send(self, channel: AbstractChannel, mailbox: str) -> None:
+        while not self._is_over:
+            number = str(len(self.replies) + 1)
+            agent = NAMES[int(number) % len(NAMES)]
+            command = {"command": "pause", "agent": agent, "code": number}
+            self.replies[number] = []
+            await channel.default_exchange.publish(
+                Message(
+                    json.dumps(command).encode(),
+                    message_id=number,
+                    correlation_id=number,
+                    reply_to=mailbox,
+                ),
+                "tactium.commands",
+            )
+            await asyncio.sleep(1 / COMMANDS_PER_SECOND)
+
+    async def _take(self, message: AbstractIncomingMessage) -> None:
+        self.replies[message.correlation_id or ""].append(message.body.decode())
 
     def outcomes(self) -> Counter[str]:
         """Return how often each outcome was told, of commands and not of replies."""
@@ -99,12 +96,12 @@ class Doorman:
         setattr(tactium, "_register", counting)  # noqa: B010 - mypy would not have it else
 
 
-async def leader_of(*members: Member) -> Member:
-    """Return the one that leads."""
+async def roles_of(one: Member, another: Member) -> tuple[Member, Member]:
+    """Return the one that leads and the other one."""
     while True:
-        for each in members:
-            if await each.is_ready_as("leader"):
-                return each
+        for leader, other in ((one, another), (another, one)):
+            if await leader.is_ready_as("leader"):
+                return leader, other
         await asyncio.sleep(0.05)
 
 
@@ -150,26 +147,25 @@ async def test_leader_killed(open_site: OpenSite, tmp_path: Path, ledger: Ledger
         await prepare(url)
         trail = await listen_to_notices(url)
         doorman, commander, sender = Doorman(site.tactium), Commander(), Sender(site.tactium)
-        async with (
-            open_pair(site, tmp_path) as pair,
-            commander.commanding(url),
-            flowing(sender),
-        ):
-            for _ in range(KILLS):
-                leader = await leader_of(*pair)
-                other = next(each for each in pair if each is not leader)
-                await until(lambda other=other: other.is_ready_as("standby"))
-                await asyncio.sleep(random.uniform(0.5, 1.5))
-                killed_at.append(datetime.now(UTC))
-                await leader.kill()
-                begin = time.monotonic()
-                await site.tactium.wait_for(lambda: site.tactium.administrators == 0)
-                await site.tactium.wait_for(lambda: site.tactium.administrators == 1)
-                times.append(time.monotonic() - begin)
-                await leader.start()
-            for each in pair:  # what the dead one had not published comes once it is there
-                await until(each.is_ready)
-            await asyncio.sleep(CALM_SECONDS)
+        async with open_pair(site, tmp_path) as pair:
+            async with commander.commanding(url), flowing(sender):
+                for _ in range(KILLS):
+                    leader, other = await roles_of(*pair)
+                    await until(lambda other=other: other.is_ready_as("standby"))
+                    await asyncio.sleep(random.uniform(0.5, 1.5))
+                    killed_at.append(datetime.now(UTC))
+                    await leader.kill()
+                    begin = time.monotonic()
+                    await site.tactium.wait_for(lambda: site.tactium.administrators == 0)
+                    await site.tactium.wait_for(lambda: site.tactium.administrators == 1)
+                    times.append(time.monotonic() - begin)
+                    await leader.start()
+                for each in pair:  # what the dead one had not published comes once it is there
+                    await until(each.is_ready)
+                await asyncio.sleep(CALM_SECONDS)
+            leader, other = await roles_of(*pair)
+            await other.stop()  # first, so that nobody takes over
+            await leader.stop()  # once all that its journal holds is published
         await quiet(url)
         verdict = await judge(url, sender)
         told = await notices(url, trail)
