@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 from ulid_transform import ulid_now
 
-from bridge.amqp import leadership, publisher
+from bridge.amqp import herald, leadership, publisher
 from bridge.amqp.connection import Health
 from bridge.amqp.consumer import Consumer
 from bridge.amqp.herald import Herald
@@ -146,9 +146,9 @@ def compose(settings: Settings) -> Program:
     )
     journal = DurableJournal(settings.journal, files, now, watch)
     topology = Topology(settings.amqp, commands.ttl_seconds)
-    health = Health(watch, publisher.CONNECTION, leadership.CONNECTION)
+    health = Health(watch, publisher.CONNECTION, leadership.CONNECTION, herald.CONNECTION)
     outbox = Outbox(topology.dead, watch)
-    herald = Herald()
+    speaking = Herald(settings.amqp, topology, health)
     inbox = Consumer(
         settings.amqp,
         topology,
@@ -158,12 +158,12 @@ def compose(settings: Settings) -> Program:
         on_new_queue=journal.met_new_queue,
     )
     instance = f"{gethostname()}-{ulid_now()[-INSTANCE_CHARACTERS:]}"
-    standbys = AmqpStandbys(topology, herald, instance)
+    standbys = AmqpStandbys(topology, speaking, instance)
     leading = AmqpLeadership(
         settings.amqp,
         topology,
         inbox,
-        herald,
+        speaking,
         standbys,
         health,
         watch,
@@ -204,7 +204,7 @@ def compose(settings: Settings) -> Program:
 
     bridge = Bridge(
         journal=journal,
-        publisher=Publisher(settings.amqp, topology, outbox, health, watch, leading, herald),
+        publisher=Publisher(settings.amqp, topology, outbox, health, watch, leading),
         leadership=leading,
         calls=calls,
         new_term=new_term,

@@ -12,27 +12,32 @@ from contextlib import suppress
 
 import structlog
 from aio_pika.abc import AbstractConnection
-from pamqp.commands import Basic
 
 from bridge.amqp.following import maybe_leader
+from bridge.amqp.herald import Herald, Kind
 from bridge.amqp.outbox import PERSISTENT
 from bridge.amqp.session import FOREIGN
 from bridge.amqp.topology import Topology
 from bridge.core.leadership import Candidate, Leader
+from bridge.errors import BrokerDown
 
 log = structlog.get_logger(__name__)
 
 EPOCH_SECONDS = 2.0
+MOST_LOST = 5
+"""Connections that end as it counts, as they do while the queues' nodes vote on a leader."""
+
 _TODO = "see RabbitMQ's alarms, and its queues of epochs and heartbeats: it keeps none for now"
 
 
 class Epochs:
     """Counts in a queue of one message. To lead goes before: where it cannot, it says so."""
 
-    def __init__(self, topology: Topology, source: str) -> None:
+    def __init__(self, topology: Topology, herald: Herald, source: str) -> None:
         self._topology = topology
+        self._herald = herald
         self._source = source
-        self._is_counting = False
+        self._lost = 0  # connections, one after another, that it took with it
 
     def __repr__(self) -> str:
         return f"<Epochs: {self._topology.epochs}>"
@@ -43,21 +48,16 @@ class Epochs:
         Where the broker gives none it is the one behind what the `candidate` knows, who
         hears of the last one who led.
         """
-        epoch = 0
-        has_failed, self._is_counting = self._is_counting, True  # it took its connection with it
+        is_hopeless, self._lost = self._lost == MOST_LOST, self._lost + 1
+        epoch, is_counted = candidate.last_epoch + 1, False
         try:
-            if not has_failed:
-                async with asyncio.timeout(EPOCH_SECONDS):
-                    await self._recall(connection, candidate.hear)
-                    epoch = await self._keep(connection, candidate.last_epoch + 1)
-        except (TimeoutError, *FOREIGN) as error:
-            has_failed = True
-            log.debug("epoch_failed", reason=str(error))
-        self._is_counting = False
-        if has_failed:
-            epoch = candidate.last_epoch + 1
-            log.warning("epoch_not_kept", epoch=epoch, todo=_TODO)
-        return epoch, not has_failed
+            async with asyncio.timeout(0 if is_hopeless else EPOCH_SECONDS):
+                await self._recall(connection, candidate.hear)
+                epoch, is_counted = await self._keep(connection, candidate.last_epoch + 1), True
+        except (BrokerDown, *FOREIGN) as error:
+            log.warning("epoch_not_kept", epoch=epoch, reason=str(error), todo=_TODO)
+        self._lost = 0
+        return epoch, is_counted
 
     async def _recall(self, connection: AbstractConnection, hear: Callable[[Leader], None]) -> None:
         """Look at the last heartbeat, and leave it where it is."""
@@ -70,17 +70,20 @@ class Epochs:
 
     async def _keep(self, connection: AbstractConnection, least: int) -> int:
         """Let the queue hold the next one, and nothing else; return it."""
-        epochs = await self._topology.declare_epochs(await connection.channel())
-        kept = []
-        while (message := await epochs.get(fail=False)) is not None:
-            kept.append(message)
-            with suppress(ValueError):
-                least = max(least, int(message.body) + 1)
-        channel = await epochs.channel.get_underlay_channel()
-        properties = Basic.Properties(delivery_mode=PERSISTENT)
-        await channel.basic_publish(
-            str(least).encode(), routing_key=epochs.name, properties=properties
-        )
-        for message in kept:
-            await message.ack()
+        channel = await connection.channel()
+        try:
+            epochs = await self._topology.declare_epochs(channel)
+            kept = []
+            while (message := await epochs.get(fail=False)) is not None:
+                kept.append(message)
+                with suppress(ValueError):
+                    least = max(least, int(message.body) + 1)
+            body = str(least).encode()
+            await self._herald.tell(
+                "", epochs.name, body, kind=Kind.EPOCH, delivery_mode=PERSISTENT
+            )
+            for message in kept:
+                await message.ack()
+        finally:
+            await channel.close()  # by which those go back that are still needed
         return least

@@ -14,9 +14,6 @@ from aiormq import Channel
 from aiormq.abc import ChannelFrame
 from pamqp.commands import Basic
 
-BLOCKED_SECONDS = 0.05
-"""What is not ready at once is blocked: the library says it in no other way."""
-
 
 class Confirmed(Protocol):
     """Is told what the broker confirmed, or refused: one message, or all up to it."""
@@ -58,15 +55,6 @@ class Express:
         """Whether something can be written without waiting."""
         is_waited_for = self._turn.locked() or self._channel.write_queue.full()
         return not (self._channel.is_closed or is_waited_for)
-
-    async def is_blocked(self) -> bool:
-        """Return whether the broker takes nothing for now, for want of memory or disk."""
-        try:
-            async with asyncio.timeout(BLOCKED_SECONDS):
-                await self._channel.connection.ready()
-        except TimeoutError:
-            return True
-        return False
 
     def send_now(self, payload: bytes, count: int) -> None:
         """Write `count` messages, which must be few, where it `is_free`."""

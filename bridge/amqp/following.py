@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 import orjson
 import structlog
-from aiormq import Channel
+from aio_pika.abc import AbstractQueue
 from aiormq.abc import DeliveredMessage
-from aiormq.exceptions import DeliveryError
 from pamqp.commands import Basic
 
 from bridge.amqp import notes
-from bridge.amqp.outbox import TRANSIENT
+from bridge.amqp.herald import Herald, Kind
 from bridge.amqp.properties import trace_of
 from bridge.amqp.topology import Topology
 from bridge.core.leadership import Candidate, Leader
 from bridge.core.notes import Learned
+from bridge.errors import BrokerDown
 from bridge.messages.kinds import OWN
 from bridge.messages.notices import Heartbeat, LeaderLost
 from bridge.messages.trace import trace_text
@@ -30,18 +30,6 @@ log = structlog.get_logger(__name__)
 _ONE_VERSION = "run bridges of one version"
 HEARTBEAT = f"{OWN}{Heartbeat.type}"
 _LOST = f"{OWN}{LeaderLost.type}"
-
-
-class Kind(StrEnum):
-    """What leaders and those who stand by send each other; each is a message's type."""
-
-    NOTE = "tactium.note"
-    ALL_WANTED = "tactium.all.wanted"  # by one who begins to stand by; what answers it:
-    AGENTS = "tactium.agents"
-    NOTES = "tactium.notes"
-    ALL_TOLD = "tactium.all.told"
-    LOOK = "tactium.look"  # it comes back where nobody stands by
-    MARK = "tactium.mark"  # that one sends to itself
 
 
 DRAIN_SECONDS = 2.0
@@ -66,23 +54,24 @@ class Following:
 
     def __init__(
         self,
-        channel: Channel,
+        queue: AbstractQueue,
         candidate: Candidate,
         topology: Topology,
+        herald: Herald,
         *,
         source: str,
         instance: str,
         on_leader: Callable[[Leader], None],
         on_stranger: Callable[[str], None],
     ) -> None:
-        self._channel = channel
         self._candidate = candidate
         self._topology = topology
+        self._herald = herald
         self._source = source
         self._instance = instance
         self._on_leader = on_leader
         self._on_stranger = on_stranger
-        self._queue = topology.standby(instance)
+        self._queue = queue
         self._epoch = 0
         self._numbers: dict[str, int] = {}  # the last of each journal, and of the notes
         self._is_whole = True  # whether all since the leader was asked has come
@@ -112,51 +101,38 @@ class Following:
     async def begin(self) -> None:
         """Follow from now on; the queue was declared."""
         self._candidate.missed()
-        await self._channel.basic_qos(prefetch_count=PREFETCH)
-        await self._channel.basic_consume(self._queue, self._take)
-
-    async def has_leader(self) -> bool:
-        """Return whether the leader's queue is there: a letter to it does not come back."""
-        properties = Basic.Properties(delivery_mode=TRANSIENT)
-        try:
-            await self._publish(self._topology.leader, properties, mandatory=True)
-        except DeliveryError:  # it came back, or the node is gone on which the queue was
-            return False
-        return True
+        channel = await self._queue.channel.get_underlay_channel()
+        await channel.basic_qos(prefetch_count=PREFETCH)
+        await channel.basic_consume(self._queue.name, self._take)
 
     async def ask(self) -> None:
         """Let the leader say all that it knows. Where none is there, nobody answers."""
         self._asked += 1
         self._told_at = asyncio.get_running_loop().time()
         self._is_being_told = self.is_told = False
-        properties = Basic.Properties(
-            message_type=Kind.ALL_WANTED,
-            reply_to=self._queue,
-            correlation_id=str(self._asked),
-            delivery_mode=TRANSIENT,
-        )
-        await self._publish(self._topology.leader, properties)
+        with suppress(BrokerDown):  # it is asked again
+            await self._herald.tell(
+                "",
+                self._topology.leader,
+                b"",
+                kind=Kind.ALL_WANTED,
+                correlation_id=str(self._asked),
+                reply_to=self._queue.name,
+            )
 
     async def drain(self) -> None:
         """Return when all is taken in that had been published until now, and follow no more."""
-        properties = Basic.Properties(message_type=Kind.MARK, delivery_mode=TRANSIENT)
-        await self._publish(self._queue, properties)
         try:
             async with asyncio.timeout(DRAIN_SECONDS):
+                await self._herald.tell("", self._queue.name, b"", kind=Kind.MARK)
                 await self._drained.wait()
             is_all_known = self._knows_notes
-        except TimeoutError:
+        except (TimeoutError, BrokerDown):
             is_all_known = False
         if not is_all_known:
             self._candidate.missed()
-        await self._channel.queue_delete(self._queue)
-
-    async def _publish(
-        self, queue: str, properties: Basic.Properties, *, mandatory: bool = False
-    ) -> None:
-        await self._channel.basic_publish(
-            b"", routing_key=queue, properties=properties, mandatory=mandatory
-        )
+        await self._topology.release_standby(self._queue.channel, self._queue.name)
+        await self._queue.channel.close()
 
     async def _take(self, message: DeliveredMessage) -> None:
         await self._wait_for_room(message)

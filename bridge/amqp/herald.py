@@ -1,42 +1,94 @@
-"""What a leader says beside events and replies: that it lives, and what those who stand by need.
+"""What bridges say to each other: that a leader lives, what it knows, and what is asked of it.
 
-It goes over channels of its own, so that nobody's reply, and no queue that confirms
-nothing, keeps a heartbeat or a note from going out.
+It goes over a connection of its own, which nobody's reply holds up, no queue that
+confirms nothing, and no burst of events for which RabbitMQ slows down who publishes.
+No other connection of those who lead or stand by publishes, so that all of them work
+on through an alarm of the broker's, which keeps this one waiting.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
+from enum import StrEnum
 
+from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import DeliveryError, PublishError
 from pamqp.commands import Basic
 from ulid_transform import ulid_now
 
+from bridge.amqp.connection import Health, keep_connected
 from bridge.amqp.outbox import TRANSIENT
-from bridge.amqp.session import FOREIGN, is_cancelled
+from bridge.amqp.session import FOREIGN, is_blocked, is_cancelled
+from bridge.amqp.topology import Topology
 from bridge.errors import BrokerDown
 from bridge.messages.envelope import APP_ID, CONTENT_TYPE, Sealed
+from bridge.settings import AmqpSettings
 
+CONNECTION = "herald"
 CONFIRM_SECONDS = 5.0
 
 
-class Herald:
-    """Speaks for as long as it is `attach`ed to the publishing connection."""
+class Kind(StrEnum):
+    """What bridges send each other beside heartbeats; each is a message's type."""
 
-    def __init__(self) -> None:
+    NOTE = "tactium.note"
+    ALL_WANTED = "tactium.all.wanted"  # by one who begins to stand by; what answers it:
+    AGENTS = "tactium.agents"
+    NOTES = "tactium.notes"
+    ALL_TOLD = "tactium.all.told"
+    LOOK = "tactium.look"  # it comes back where nobody stands by
+    MARK = "tactium.mark"  # that one sends to itself
+    EPOCH = "tactium.epoch"
+
+
+class Herald:
+    """Owns the connection over which a bridge speaks to others."""
+
+    def __init__(self, settings: AmqpSettings, topology: Topology, health: Health) -> None:
+        self._settings = settings
+        self._topology = topology
+        self._health = health
         self._unconfirmed: AbstractChannel | None = None
         self._confirmed: AbstractChannel | None = None
 
     def __repr__(self) -> str:
         return f"<Herald: {'attached' if self._confirmed else 'not attached'}>"
 
+    async def run(self) -> None:
+        """Be able to speak, over as many connections as it takes, until cancelled."""
+        await keep_connected(CONNECTION, self._settings, self._health, self._speak)
+
+    async def _speak(self, connection: AbstractConnection, on_ready: Callable[[], None]) -> None:
+        """Be able to speak for as long as the connection lasts."""
+        beats = await connection.channel(publisher_confirms=False)
+        await self._topology.declare_leading(beats)
+        unconfirmed = await beats.get_underlay_channel()
+        notes = await connection.channel(on_return_raises=True)
+        confirmed = await notes.get_underlay_channel()
+        self.attach(unconfirmed, confirmed)
+        on_ready()
+        try:
+            closed, _ = await asyncio.wait(
+                {unconfirmed.closing, confirmed.closing}, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            self.attach(None, None)
+        for channel in closed:
+            channel.result()  # raises why
+        raise BrokerDown("the broker closed a channel")
+
     def attach(
         self, unconfirmed: AbstractChannel | None, confirmed: AbstractChannel | None
     ) -> None:
         """Speak through these channels from now on; None where there are none."""
         self._unconfirmed, self._confirmed = unconfirmed, confirmed
+
+    async def is_blocked(self) -> bool:
+        """Return whether the broker is there and takes nothing: an alarm of its is on."""
+        return self._confirmed is not None and await is_blocked(self._confirmed)
 
     async def beat(self, exchange: str, sealed: Sealed) -> None:
         """Send a heartbeat, and wait for nobody to have it. Raises `BrokerDown`."""
@@ -51,13 +103,18 @@ class Herald:
         *,
         kind: str,
         correlation_id: str | None = None,
+        reply_to: str | None = None,
+        delivery_mode: int = TRANSIENT,
     ) -> None:
-        """Tell those who stand by, or one `queue` of them, and have it confirmed.
+        """Tell an exchange's queues, or one `queue`, and have it confirmed.
 
         Raises `BrokerDown` where there is no connection, it is lost, or nothing is
         confirmed.
         """
-        properties = _properties(kind, ulid_now(), "application/json", correlation_id)
+        properties = _properties(kind, ulid_now(), "application/json")
+        properties.correlation_id = correlation_id
+        properties.reply_to = reply_to
+        properties.delivery_mode = delivery_mode
         await _publish(self._confirmed, exchange, queue, body, properties)
 
     async def reaches_any(self, exchange: str, *, kind: str) -> bool:
@@ -66,12 +123,9 @@ class Herald:
         return await _publish(self._confirmed, exchange, "", b"", properties, mandatory=True)
 
 
-def _properties(
-    kind: str, message_id: str, content_type: str, correlation_id: str | None = None
-) -> Basic.Properties:
+def _properties(kind: str, message_id: str, content_type: str) -> Basic.Properties:
     return Basic.Properties(
         content_type=content_type,
-        correlation_id=correlation_id,
         delivery_mode=TRANSIENT,
         message_id=message_id,
         timestamp=datetime.now(UTC),

@@ -1,14 +1,14 @@
-"""Who leads: whoever has the exclusive queue `tactium.leader`, of which there is one.
+"""Who leads: whoever has the lock, of which there is one.
 
 Over other connections who leads takes commands and publishes. It proves each moment
-that it still has the queue, and trusts that proof for less than the broker takes to
+that it still has the lock, and trusts that proof for less than the broker takes to
 give up a connection that is silent: a process that was stopped meanwhile knows when
 it wakes that it may lead no more.
 
 The states:
 
     waiting     it is not known yet who leads
-    leading     this bridge has the queue
+    leading     this bridge has the lock
     doubting    it had it; whether it has is about to be known
     alone       it had it; the broker is away, or another connection of its own has it
     following   another bridge leads
@@ -20,11 +20,10 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import structlog
-from aio_pika.abc import AbstractConnection, AbstractQueue
-from aiormq import Channel
+from aio_pika.abc import AbstractConnection
 from ulid_transform import ulid_now
 
 from bridge.amqp import consumer
@@ -33,6 +32,8 @@ from bridge.amqp.consumer import Consumer
 from bridge.amqp.epochs import Epochs
 from bridge.amqp.following import Following
 from bridge.amqp.herald import Herald
+from bridge.amqp.lock import Lock
+from bridge.amqp.session import keeps_lost_queues
 from bridge.amqp.standbys import AmqpStandbys
 from bridge.amqp.topology import Topology
 from bridge.core.leadership import Candidate, Leader
@@ -56,7 +57,7 @@ GRACE_SECONDS = 1.0
 """Who leads and lost its connection gets it back, if it comes again so soon."""
 
 SILENT_SECONDS = 3.5
-"""Who has the queue and is silent for so long is no bridge that lives."""
+"""Who has the lock and is silent for so long is no bridge that lives."""
 
 AFTER_OUTAGE_SECONDS = 4.0
 """The same, where all may have lost the broker: each tries again within two."""
@@ -104,7 +105,8 @@ class AmqpLeadership:
         self._proved_at = 0.0  # by the clock of `_time`
         self._doubted = asyncio.Event()
         self._sure = asyncio.Event()
-        self._epochs = Epochs(topology, envelope.source)
+        self._surviving: str | None = None  # the queue of a connection before
+        self._epochs = Epochs(topology, herald, envelope.source)
         self._is_stopping = False
 
     def __repr__(self) -> str:
@@ -143,9 +145,12 @@ class AmqpLeadership:
         async def on_down(error: BrokerError) -> None:
             await self._go_on_alone(candidate, str(error))
 
-        await keep_connected(
+        leading = keep_connected(
             CONNECTION, self._settings, self._health, use, on_down, first_seconds=HURRY_SECONDS
         )
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._herald.run())
+            group.create_task(leading)
 
     async def stop(self) -> None:
         """Take no more commands. What was delivered can still be concluded."""
@@ -158,14 +163,15 @@ class AmqpLeadership:
         """Lead, or follow until nobody leads and then lead, as long as the connection lasts."""
         await self._topology.declare_leading(await connection.channel())
         following: Following | None = None
-        queue = await self._topology.maybe_lead(connection) if candidate.leads else None
-        while queue is None:  # one that stood by looks first whether another one leads
+        lock = Lock(connection, self._topology, self._herald, self._standbys.hear)
+        is_held = candidate.leads and await lock.take()
+        while not is_held:  # one that stood by looks first whether another one leads
             if following is None:
                 following = await self._follow(candidate, connection)
                 self._expect_to_be_told()
                 on_ready()
-            await self._until_nobody_leads(candidate, following)
-            queue = await self._topology.maybe_lead(connection)
+            await self._until_nobody_leads(candidate, following, lock)
+            is_held = await lock.take()
         if following is not None:
             await following.drain()
         known = candidate.last_epoch
@@ -178,19 +184,24 @@ class AmqpLeadership:
         self._health.spares(_TELLING)
         on_ready()
         try:
-            await self._lead(candidate, queue, epoch=epoch, others_led=others_led)
+            await self._lead(candidate, lock, epoch=epoch, others_led=others_led)
         finally:
             self._health.spares(consumer.CONNECTION)
 
     async def _follow(self, candidate: Candidate, connection: AbstractConnection) -> Following:
         """Follow whoever leads, from now on."""
         self._leader = None
-        channel = await connection.channel(on_return_raises=True)
-        await self._topology.declare_standby(channel, self.instance)
+        channel = await connection.channel()
+        if self._surviving is not None:
+            await self._topology.release_standby(channel, self._surviving)
+        survives = keeps_lost_queues(connection)
+        queue = await self._topology.declare_standby(channel, self.instance, survives=survives)
+        self._surviving = queue.name if survives else None
         following = Following(
-            cast("Channel", await channel.get_underlay_channel()),
+            queue,
             candidate,
             self._topology,
+            self._herald,
             source=self._envelope.source,
             instance=self.instance,
             on_leader=self._heard_leader,
@@ -206,10 +217,12 @@ class AmqpLeadership:
     def _heard_stranger(self, site: str) -> None:
         self._observer.contested(site)
 
-    async def _until_nobody_leads(self, candidate: Candidate, following: Following) -> None:
-        """Stand by for whoever has the queue; return once nobody has it any more."""
+    async def _until_nobody_leads(
+        self, candidate: Candidate, following: Following, lock: Lock
+    ) -> None:
+        """Stand by for whoever has the lock; return once nobody has it any more."""
         loop = asyncio.get_running_loop()
-        begun_at = loop.time()
+        silent_since = loop.time()
         known: Leader | None = None
         grace_seconds = AFTER_OUTAGE_SECONDS  # unless it was heard that one leads
         has_led = candidate.leads and candidate.last_epoch > 0
@@ -219,25 +232,41 @@ class AmqpLeadership:
         while left_at is None or loop.time() < left_at + grace_seconds:
             await asyncio.sleep(PROBE_SECONDS)
             leader = self._leader
-            is_silent = leader is None and loop.time() - begun_at > SILENT_SECONDS
+            is_silent = leader is None and loop.time() - silent_since > SILENT_SECONDS
             if following.is_told or is_silent:
                 self._health.works(_TELLING)
-            if await following.has_leader():
+            if await lock.is_taken():
                 left_at, grace_seconds = None, GRACE_SECONDS
             elif following.was_left or candidate.leads:  # it need not wait for itself
                 return
             else:
                 left_at = left_at or loop.time()
-            if leader is not None and (known is None or leader.epoch != known.epoch):
+            if leader is not None:
+                is_new = known is None or leader.epoch != known.epoch
                 known = leader
-                await self._stand_by(candidate, leader)
-                if not following.is_told:
-                    self._expect_to_be_told()
-                await following.ask()
-            elif known is not None and following.is_told_nothing:
-                await following.ask()
-            elif has_led and known is None and loop.time() - begun_at > SILENT_SECONDS:
-                await self._go_on_alone(candidate, "who has the broker's leadership is silent")
+                await self._listen(candidate, following, leader, is_new=is_new)
+            elif has_led and is_silent:
+                if await self._is_held_up(following):
+                    silent_since = loop.time()
+                else:
+                    await self._go_on_alone(candidate, "who has the broker's leadership is silent")
+
+    async def _listen(
+        self, candidate: Candidate, following: Following, leader: Leader, *, is_new: bool
+    ) -> None:
+        """Let a new leader lead, and ask it what it knows until it tells."""
+        if is_new:
+            await self._stand_by(candidate, leader)
+            if not following.is_told:
+                self._expect_to_be_told()
+        if is_new or following.is_told_nothing:
+            await following.ask()
+
+    async def _is_held_up(self, following: Following) -> bool:
+        """Return whether an alarm of the broker's may be why the leader is silent."""
+        if self._state == "waiting" and not await self._herald.is_blocked():
+            await following.ask()  # who has not spoken does not know of an alarm
+        return await self._herald.is_blocked()
 
     def _expect_to_be_told(self) -> None:
         """Be ready no sooner than this bridge knows what the one who leads knows."""
@@ -259,19 +288,19 @@ class AmqpLeadership:
     async def _lead(
         self,
         candidate: Candidate,
-        queue: AbstractQueue,
+        lock: Lock,
         *,
         epoch: int,
         others_led: bool,
     ) -> None:
         """Lead for as long as the connection lasts, and obey; ends only by raising."""
-        await self._prove_once(queue)
+        await self._prove_once(lock)
         self._epoch, self._state = epoch, "leading"
         self._standbys.begin(epoch)
         self._doubted.clear()
         self._observer.contested(None)
         works: list[Coroutine[Any, Any, None]] = [
-            self._prove(queue),
+            self._prove(lock),
             self._doubted_long_enough(),
         ]
         tasks = {asyncio.create_task(work) for work in works}
@@ -279,7 +308,7 @@ class AmqpLeadership:
             await candidate.lead(epoch, self._why(), others_led=others_led)
             if self.may_speak and self._state == "leading":
                 self._sure.set()
-            await self._standbys.answer(candidate, queue)
+            self._standbys.answer(candidate)
             tasks |= {
                 asyncio.create_task(self._beat(candidate)),
                 asyncio.create_task(self._standbys.look()),
@@ -314,15 +343,16 @@ class AmqpLeadership:
         await self._doubted.wait()
         raise BrokerDown("whether it leads is in doubt")
 
-    async def _prove(self, queue: AbstractQueue) -> None:
-        """Prove again and again that the queue is this connection's."""
+    async def _prove(self, lock: Lock) -> None:
+        """Prove again and again that the lock is this connection's."""
         while True:
             await asyncio.sleep(min(1.0, self._heartbeat_seconds / 4))
-            await self._prove_once(queue)
+            await self._prove_once(lock)
 
-    async def _prove_once(self, queue: AbstractQueue) -> None:
+    async def _prove_once(self, lock: Lock) -> None:
         asked_at = _time()
-        await queue.channel.declare_queue(queue.name, passive=True)
+        if not await lock.is_held():
+            raise BrokerDown("what it leads by does not answer, or another one has it")
         self._proved_at = asked_at
 
     async def _beat(self, candidate: Candidate) -> None:

@@ -13,9 +13,9 @@ from aiormq import Channel
 
 from bridge.amqp.connection import Health, keep_connected
 from bridge.amqp.express import Express
-from bridge.amqp.herald import Herald
 from bridge.amqp.marshal import publish
 from bridge.amqp.outbox import Outbox
+from bridge.amqp.session import is_blocked
 from bridge.amqp.topology import Topology
 from bridge.amqp.window import Window
 from bridge.backoff import delays
@@ -47,7 +47,7 @@ class Gate(Protocol):
 
 
 class Publisher:
-    """Owns the publishing connection; the `outbox` and the `herald` share it."""
+    """Owns the publishing connection; the `outbox` shares it."""
 
     def __init__(
         self,
@@ -57,10 +57,8 @@ class Publisher:
         health: Health,
         observer: Observer,
         gate: Gate,
-        herald: Herald,
     ) -> None:
         self._gate = gate
-        self._herald = herald
         self._settings = settings
         self._health = health
         self._topology = topology
@@ -87,9 +85,6 @@ class Publisher:
         events = cast("Channel", await channel.get_underlay_channel())
         replies = await (await connection.channel(on_return_raises=True)).get_underlay_channel()
         self._outbox.attach(replies)
-        beats = await connection.channel(publisher_confirms=False)
-        notes = await connection.channel(on_return_raises=True)
-        self._herald.attach(await beats.get_underlay_channel(), await notes.get_underlay_channel())
         flow = _Flow(
             events,
             journal,
@@ -110,7 +105,6 @@ class Publisher:
             )
         finally:
             self._outbox.attach(None)
-            self._herald.attach(None, None)
             journal.hand_to(None)
             self._sent = max(self._sent, flow.end())
             self._observer.hindered("broker", None)
@@ -138,6 +132,7 @@ class _Flow:
         sent_before: int,
     ) -> None:
         self._gate = gate
+        self._channel = channel
         self._express = Express(channel, self._on_confirm)
         self._journal = journal
         self._exchanges = topology.exchanges
@@ -187,9 +182,9 @@ class _Flow:
         blocked_at = 0.0  # when it was seen last
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            is_blocked = await self._express.is_blocked()
-            self._observer.hindered("broker", _BLOCKED if is_blocked else None)
-            if is_blocked:  # it confirms nothing then, and its heartbeats show that it lives
+            takes_nothing = await is_blocked(self._channel)
+            self._observer.hindered("broker", _BLOCKED if takes_nothing else None)
+            if takes_nothing:  # it confirms nothing then, and its heartbeats show that it lives
                 blocked_at = loop.time()
             since = self._window.waiting_since
             if since is not None and loop.time() - max(since, blocked_at) > self._confirm_seconds:

@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 from aio_pika import Connection
 from aio_pika.abc import AbstractConnection
+from aiormq.abc import AbstractChannel
 from aiormq.exceptions import (
     AMQPError,
     AuthenticationError,
@@ -43,6 +44,12 @@ _REFUSALS = (
     ConnectionNotAllowed,
     ChannelAccessRefused,
 )
+
+BLOCKED_SECONDS = 0.05
+"""What is not ready at once is blocked: the library says it in no other way."""
+
+KHEPRI = [4, 2]
+"""The version of RabbitMQ that has it, unless it was upgraded and told not to."""
 
 Use = Callable[[AbstractConnection, Callable[[], None]], Coroutine[Any, Any, None]]
 """Uses a connection until it is lost; calls its second argument once all is set up."""
@@ -107,6 +114,29 @@ async def open_connection(
         await close_connection(connection)
         raise asyncio.CancelledError
     return connection
+
+
+def keeps_lost_queues(connection: AbstractConnection) -> bool:
+    """Return whether the broker keeps the exclusive queues of a node that is lost.
+
+    RabbitMQ does from 4.2 on, where it has its metadata in Khepri, until the node is back.
+    """
+    transport = connection.transport
+    said = transport.connection.server_properties if transport is not None else {}
+    version = said.get("version", b"")
+    words = version.decode() if isinstance(version, bytes) else str(version)
+    numbers = [int(each) for each in words.split(".")[:2] if each.isdecimal()]
+    return numbers >= KHEPRI
+
+
+async def is_blocked(channel: AbstractChannel) -> bool:
+    """Return whether the broker takes nothing for now, for want of memory or disk."""
+    try:
+        async with asyncio.timeout(BLOCKED_SECONDS):
+            await channel.connection.ready()
+    except TimeoutError:
+        return True
+    return False
 
 
 def is_cancelled() -> bool:

@@ -6,12 +6,10 @@ import asyncio
 from contextlib import suppress
 
 import structlog
-from aio_pika.abc import AbstractQueue
 from aiormq.abc import DeliveredMessage
 
 from bridge.amqp import notes
-from bridge.amqp.following import Kind
-from bridge.amqp.herald import Herald
+from bridge.amqp.herald import Herald, Kind
 from bridge.amqp.session import FOREIGN
 from bridge.amqp.topology import Topology
 from bridge.core.leadership import Candidate
@@ -30,7 +28,7 @@ _ASKS_AGAIN = "it asks again by itself; see RabbitMQ's log and the journal's dis
 class AmqpStandbys:
     """Those who stand by, as the one who leads sees them, the `instance`.
 
-    They write to its queue; and what it sends them comes back where nobody stands by.
+    They write to whoever leads; and what it sends them comes back where nobody stands by.
     """
 
     def __init__(self, topology: Topology, herald: Herald, instance: str) -> None:
@@ -40,6 +38,8 @@ class AmqpStandbys:
         self._epoch = 0
         self._notes = 0
         self._letters = 0
+        self._candidate: Candidate | None = None  # whose knowledge is told
+        self._telling: dict[str, asyncio.Task[None]] = {}
         self.are_there = False  # as far as is known
 
     def __repr__(self) -> str:
@@ -48,6 +48,7 @@ class AmqpStandbys:
     def begin(self, epoch: int) -> None:
         """Speak from now on as who leads; until it is known, there may be some."""
         self._epoch, self.are_there = epoch, True
+        self._candidate = None
 
     async def tell(self, note: Lasting, states: notes.States) -> None:
         """Let them know a note; returns when the broker has it for all that are there.
@@ -66,24 +67,28 @@ class AmqpStandbys:
             except BrokerDown:
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def answer(self, candidate: Candidate, queue: AbstractQueue) -> None:
-        """Tell all that the candidate knows whoever asks; other letters only look for us."""
-        telling: dict[str, asyncio.Task[None]] = {}
+    def answer(self, candidate: Candidate) -> None:
+        """Tell all that the candidate knows whoever asks from now on."""
+        self._candidate = candidate
 
-        async def on_letter(letter: DeliveredMessage) -> None:
-            self._letters += 1
-            self.are_there = True
-            properties = letter.header.properties
-            who, question = properties.reply_to, properties.correlation_id
-            if properties.message_type == Kind.ALL_WANTED and who and question:
-                if who in telling:  # what was asked before is answered with this
-                    telling[who].cancel()
-                task = asyncio.create_task(self._tell_all(candidate, who, question))
-                telling[who] = task
-                task.add_done_callback(lambda _: telling.get(who) is task and telling.pop(who))
+    def hear(self, letter: DeliveredMessage) -> None:
+        """Read what one who stands by wrote to who leads."""
+        self._letters += 1
+        self.are_there = True
+        properties = letter.header.properties
+        who, question = properties.reply_to, properties.correlation_id
+        if properties.message_type == Kind.ALL_WANTED and who and question:
+            self._answer(who, question)
 
-        channel = await queue.channel.get_underlay_channel()
-        await channel.basic_consume(queue.name, on_letter, no_ack=True)
+    def _answer(self, who: str, question: str) -> None:
+        if self._candidate is None:  # who is not answered asks again
+            return
+        telling = self._telling
+        if who in telling:  # what was asked before is answered with this
+            telling[who].cancel()
+        task = asyncio.create_task(self._tell_all(self._candidate, who, question))
+        telling[who] = task
+        task.add_done_callback(lambda _: telling.get(who) is task and telling.pop(who))
 
     async def look(self) -> None:
         """Find out again and again whether anybody is there, where none has written."""

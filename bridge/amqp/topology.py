@@ -6,11 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractQueue, ExchangeType
-from aiormq.exceptions import (
-    ChannelLockedResource,
-    ChannelNotFoundEntity,
-    ChannelPreconditionFailed,
-)
+from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
+from ulid_transform import ulid_now
 
 from bridge.errors import TopologyConflict
 from bridge.messages.envelope import Stream
@@ -28,6 +25,9 @@ MOST_DEAD_BYTES = 1024**3
 DEAD_FOR_MILLISECONDS = 7 * 24 * 3600 * 1000
 MOST_UNANSWERED = 100_000
 
+LOST_MILLISECONDS = 1_000
+"""For the consumer on a node that is lost; RabbitMQ 4.3 waits for a minute else."""
+
 MOST_LETTERS = 100
 """To who leads, not read yet: it may be stopped in its tracks."""
 
@@ -39,6 +39,10 @@ MOST_SEGMENT_BYTES = 500_000_000
 MOST_UNFOLLOWED = 100_000
 MOST_UNFOLLOWED_BYTES = 128 * 1024 * 1024
 """What one who stands by has not read yet: where more comes, it asks for all anew."""
+
+CHANCE_CHARACTERS = 6
+UNFOLLOWED_MILLISECONDS = 10_000
+"""After which the queue of one who stands by no more is gone."""
 
 
 _AT_LEAST_ONCE = {
@@ -115,6 +119,16 @@ class Topology:
         self.history = f"{prefix}.history"
         self._history_stream = _history(self.history, settings) if settings.history else None
         self._standbys_fanout = Exchange(self.standbys, ExchangeType.FANOUT)
+        self._kind = kind
+        self.lock = Queue(
+            self.leader,
+            {
+                "x-single-active-consumer": True,
+                "x-consumer-disconnected-timeout": LOST_MILLISECONDS,
+                "x-max-length": MOST_LETTERS,
+                **kind,
+            },
+        )
         self._epochs_queue = Queue(self.epochs, kind)
         self._heartbeat_queue = Queue(self.heartbeat, {"x-max-length": 1, **kind})
         self._dead_queue = Queue(
@@ -160,6 +174,7 @@ class Topology:
             self._dead_queue,
             self._given_up_queue,
             self._commands_queue,
+            self.lock,
             self._epochs_queue,
             self._heartbeat_queue,
         ]
@@ -185,9 +200,10 @@ class Topology:
             await stream.bind(self.exchanges["events"], "#")
 
     async def declare_leading(self, channel: AbstractChannel) -> None:
-        """Declare what a leader says goes to. Raises `TopologyConflict`."""
+        """Declare what makes a leader, and what it says goes to. Raises `TopologyConflict`."""
         await self.declare_exchanges(channel)
         await self._standbys_fanout.declare(channel)
+        await self.lock.declare(channel)
 
     async def declare_epochs(self, channel: AbstractChannel) -> AbstractQueue:
         """Declare the queue that keeps the epoch. Raises `TopologyConflict`."""
@@ -199,30 +215,40 @@ class Topology:
         await queue.bind(self.exchanges["bridge"], "*.heartbeat")
         return queue
 
-    async def maybe_lead(self, connection: AbstractConnection) -> AbstractQueue | None:
-        """Return the queue that only one connection can have, None where another has it."""
-        channel = await connection.channel()
-        try:
-            return await channel.declare_queue(
-                self.leader, exclusive=True, arguments={"x-max-length": MOST_LETTERS}
-            )
-        except ChannelLockedResource:
-            return None
+    async def declare_standby(
+        self, channel: AbstractChannel, instance: str, *, survives: bool
+    ) -> AbstractQueue:
+        """Declare the queue of one who begins to stand by: all that the leader says gathers there.
 
-    async def declare_standby(self, channel: AbstractChannel, instance: str) -> AbstractQueue:
-        """Declare the queue of one who stands by: all that the leader says gathers there."""
+        Each connection has one of its own. It is an exclusive one, or `survives` the loss
+        of a node, and must be released then.
+        """
         queue = await channel.declare_queue(
-            self.standby(instance),
-            exclusive=True,
+            f"{self.standby(instance)}-{ulid_now()[-CHANCE_CHARACTERS:]}",
+            durable=survives,
+            exclusive=not survives,
             arguments={
                 "x-max-length": MOST_UNFOLLOWED,
                 "x-max-length-bytes": MOST_UNFOLLOWED_BYTES,
+                "x-expires": UNFOLLOWED_MILLISECONDS,
+                **(self._kind if survives else {}),
             },
         )
         for exchange in self.exchanges.values():
             await queue.bind(exchange, "#")
         await queue.bind(self.standbys)
         return queue
+
+    async def release_standby(self, channel: AbstractChannel, name: str) -> None:
+        """Let nothing more gather in the queue of one who stood by; it expires.
+
+        RabbitMQ up to 4.1 takes 5 s to delete one that survived the loss of a node, and
+        lets down who publishes to it meanwhile.
+        """
+        queue = await channel.get_queue(name, ensure=False)
+        for exchange in self.exchanges.values():
+            await queue.unbind(exchange, "#")
+        await queue.unbind(self.standbys)
 
     async def has_commands(self, connection: AbstractConnection) -> bool:
         """Return whether the queue of commands is there already."""

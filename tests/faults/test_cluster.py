@@ -15,7 +15,12 @@ from tests.faults.conftest import Ledger
 from tests.faults.networks import open_networks
 from tests.faults.pair import open_pair
 from tests.faults.test_faults import CALM_SECONDS, SOAK, flowing
-from tests.faults.test_takeover import listen_to_notices, notices_until
+from tests.faults.test_takeover import (
+    Commander,
+    listen_to_notices,
+    notices_until,
+    stop_in_order,
+)
 from tests.faults.witness import Sender, judge, prepare, quiet, received
 from tests.integration.conftest import make_site
 from tests.integration.site import until
@@ -23,6 +28,8 @@ from tests.integration.site import until
 pytestmark = [pytest.mark.timeout(600 if SOAK else 300), pytest.mark.socket_only]
 
 PARTED_SECONDS = 60.0 if SOAK else 30.0
+UNCONFIRMED_SECONDS = 60.0
+"""In which one gives up a connection that confirms nothing: RabbitMQ 4.2 keeps it."""
 
 
 async def seconds_until_more(url: str, begin: float) -> float:
@@ -49,11 +56,13 @@ async def test_a_broker_of_three_killed(
         await prepare(url, arguments={"x-queue-type": "quorum"})
         sender = Sender(site.tactium)
         nodes = cluster.url(2, 0, 1)
-        async with open_pair(site, tmp_path, brokers=(nodes, nodes)), flowing(sender):
-            await cluster.kill(2)
-            begin = time.monotonic()
-            again = await seconds_until_more(url, begin)
-            await asyncio.sleep(CALM_SECONDS)
+        async with open_pair(site, tmp_path, brokers=(nodes, nodes)) as pair:
+            async with flowing(sender):
+                await cluster.kill(2)
+                begin = time.monotonic()
+                again = await seconds_until_more(url, begin)
+                await asyncio.sleep(CALM_SECONDS)
+            await stop_in_order(*pair)
         await quiet(url)
         verdict = await judge(url, sender)
     ledger.note(verdict, recovery_seconds=again)
@@ -62,6 +71,38 @@ async def test_a_broker_of_three_killed(
     if not verdict.gaps:  # the leader went on; else its last events come beside the next one's
         assert not verdict.disordered
         assert not verdict.doubled
+
+
+async def test_the_node_of_who_stands_by_killed(
+    tmp_path: Path, default_tactium: SimulatorOptions, ledger: Ledger
+) -> None:
+    """The one who leads goes on as if nothing was: no command waits for the dead node."""
+    async with (
+        open_cluster() as cluster,
+        make_site(cluster.url(0), tmp_path / "journal", tactium=default_tactium) as site,
+    ):
+        url = cluster.url(0)
+        await prepare(url, arguments={"x-queue-type": "quorum"})
+        commander, sender = Commander(), Sender(site.tactium)
+        brokers = (cluster.url(0, 1), cluster.url(2, 1))
+        async with open_pair(site, tmp_path, brokers=brokers) as (first, second):
+            async with commander.commanding(url), flowing(sender):
+                await cluster.kill(2)
+                begin = time.monotonic()
+                asked = len(commander.replies)
+                await until(lambda: bool(commander.replies.get(str(asked + 1))))
+                answered = time.monotonic() - begin
+                await until(lambda: second.is_ready_as("standby"))
+            await stop_in_order(first, second)
+        await quiet(url)
+        verdict = await judge(url, sender)
+    ledger.note(verdict, recovery_seconds=answered)
+    assert commander.outcomes().keys() == {"ok"}
+    assert not verdict.lost
+    assert not verdict.gaps
+    assert not verdict.changed
+    assert not verdict.disordered
+    assert not verdict.doubled
 
 
 async def test_the_leader_on_the_smaller_side_of_a_partition(
@@ -92,7 +133,7 @@ async def test_the_leader_on_the_smaller_side_of_a_partition(
                     await networks[2].heal(networks[0], networks[1])
                     await until(lambda: first.is_ready_as("standby"), PARTED_SECONDS * 2)
                     await site.tactium.wait_for(lambda: site.tactium.administrators == 1)
-                told = await notices_until(url, trail, "leader.lost")
+                told = await notices_until(url, trail, "leader.lost", UNCONFIRMED_SECONDS)
             await quiet(url)
             verdict = await judge(url, sender)
     ledger.note(verdict, noticed_seconds=taken_over)

@@ -19,15 +19,19 @@ import pytest
 from aio_pika import Message, connect
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
+from bridge.sandbox import RabbitMQNode
 from bridge.simulator import Simulator
 from tests.faults.conftest import Ledger
 from tests.faults.pair import Member, open_pair
 from tests.faults.test_faults import CALM_SECONDS, KILLS, SOAK, flowing
 from tests.faults.witness import NAMES, Sender, judge, prepare, quiet
-from tests.integration.site import OpenSite, until
+from tests.integration.site import PATIENCE_SECONDS, OpenSite, until
 
 COMMANDS_PER_SECOND = 20
 HEARTBEAT_SECONDS = 2
+TAKE_SECONDS = 10.0
+"""In which one that started would lead, if it did not see that another does."""
+
 LAST_SIGN = timedelta(seconds=2)
 """A heartbeat each second says until when all was published, and each event does."""
 
@@ -105,6 +109,13 @@ async def roles_of(one: Member, another: Member) -> tuple[Member, Member]:
         await asyncio.sleep(0.05)
 
 
+async def stop_in_order(one: Member, another: Member) -> None:
+    """Stop both, the one that leads once all that its journal holds is published."""
+    leader, other = await roles_of(one, another)
+    await other.stop()  # first, so that it does not take over
+    await leader.stop()
+
+
 async def notices(url: str, queue: str) -> list[dict[str, Any]]:
     """Read all that lies in a queue."""
     found: list[dict[str, Any]] = []
@@ -115,7 +126,9 @@ async def notices(url: str, queue: str) -> list[dict[str, Any]]:
     return found
 
 
-async def notices_until(url: str, queue: str, kind: str) -> list[dict[str, Any]]:
+async def notices_until(
+    url: str, queue: str, kind: str, timeout_seconds: float = PATIENCE_SECONDS
+) -> list[dict[str, Any]]:
     """Read what lies in a queue until one of this kind is there."""
     found: list[dict[str, Any]] = []
 
@@ -123,7 +136,7 @@ async def notices_until(url: str, queue: str, kind: str) -> list[dict[str, Any]]
         found.extend(await notices(url, queue))
         return any(each["type"].endswith(kind) for each in found)
 
-    await until(is_there)
+    await until(is_there, timeout_seconds)
     return found
 
 
@@ -163,9 +176,7 @@ async def test_leader_killed(open_site: OpenSite, tmp_path: Path, ledger: Ledger
                 for each in pair:  # what the dead one had not published comes once it is there
                     await until(each.is_ready)
                 await asyncio.sleep(CALM_SECONDS)
-            leader, other = await roles_of(*pair)
-            await other.stop()  # first, so that nobody takes over
-            await leader.stop()  # once all that its journal holds is published
+            await stop_in_order(*pair)
         await quiet(url)
         verdict = await judge(url, sender)
         told = await notices(url, trail)
@@ -221,6 +232,40 @@ def assert_gaps_are_no_longer_than_they_were(
     for gap, at in zip(gaps, killed_at, strict=True):
         assert at - LAST_SIGN < datetime.fromisoformat(gap["from"]) < at + LAST_SIGN
         assert datetime.fromisoformat(gap["to"]) > at
+
+
+async def test_leader_killed_in_an_alarm(
+    open_site: OpenSite, rabbitmq: RabbitMQNode, tmp_path: Path, ledger: Ledger
+) -> None:
+    """Tactium is heard on into the other one's journal, though the broker takes nothing."""
+    async with open_site() as site:
+        url = site.settings.amqp.url.get_secret_value()
+        await prepare(url)
+        doorman, sender = Doorman(site.tactium), Sender(site.tactium)
+        async with open_pair(site, tmp_path) as (first, second):
+            async with flowing(sender):
+                await rabbitmq.ctl("set_vm_memory_high_watermark", "absolute", "1MB")
+                try:
+                    await asyncio.sleep(CALM_SECONDS)
+                    begin = time.monotonic()
+                    await first.kill()
+                    await site.tactium.wait_for(lambda: site.tactium.administrators == 0)
+                    await until(lambda: site.tactium.administrators == 1)
+                    noticed = time.monotonic() - begin
+                    await first.start()  # one that led and finds the other one leading
+                    await asyncio.sleep(TAKE_SECONDS)
+                finally:
+                    await rabbitmq.ctl("set_vm_memory_high_watermark", "absolute", "1GB")
+                await until(lambda: first.is_ready_as("standby"))
+            await quiet(url)  # what had gathered is out
+            await stop_in_order(first, second)
+        await quiet(url)
+        verdict = await judge(url, sender)
+    ledger.note(verdict, noticed_seconds=noticed)
+    assert doorman.most == 1
+    assert not verdict.lost_outside_gaps
+    assert not verdict.changed
+    assert not verdict.doubled
 
 
 async def test_leader_stopped_in_its_tracks(

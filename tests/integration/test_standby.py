@@ -16,7 +16,7 @@ from aio_pika.abc import AbstractQueue
 from pydantic import SecretStr
 from yarl import URL
 
-from bridge.amqp import following, notes, session
+from bridge.amqp import following, leadership, notes, session
 from bridge.app import Program
 from bridge.core.notes import Lasting
 from bridge.core.ports import Depth
@@ -29,6 +29,13 @@ from tests.integration.site import OpenSite, Site, until
 pytestmark = pytest.mark.socket_only
 
 HEARTBEATS = "tactium.leader.heartbeat"
+
+
+@pytest.fixture(params=["exclusive", "surviving"])
+def either_queue(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand by through the queue for RabbitMQ's old metadata store, and the one for its new."""
+    survives = request.param == "surviving"
+    monkeypatch.setattr(leadership, "keeps_lost_queues", lambda _: survives)
 
 
 @asynccontextmanager
@@ -99,6 +106,7 @@ async def test_a_standby_is_ready_and_says_so(open_site: OpenSite, tmp_path: Pat
         assert site.tactium.administrators == 1
 
 
+@pytest.mark.usefixtures("either_queue")
 async def test_the_next_one_knows_the_agents_and_their_calls(
     open_site: OpenSite, tmp_path: Path
 ) -> None:
@@ -146,6 +154,7 @@ async def test_a_command_is_answered_the_same_by_the_next_one(
         assert list(site.tactium.received).count(b"<ana><P><ON><1>$") == 1
 
 
+@pytest.mark.usefixtures("either_queue")
 async def test_who_comes_later_knows_the_commands_of_before(
     open_site: OpenSite, tmp_path: Path
 ) -> None:
@@ -176,6 +185,7 @@ async def test_a_site_under_the_prefix_of_another_is_not_ready(
             assert site.tactium.administrators == 1
 
 
+@pytest.mark.usefixtures("either_queue")
 async def test_who_lost_the_broker_goes_on_and_leads_again(
     open_site: OpenSite, rabbitmq: RabbitMQNode, tmp_path: Path
 ) -> None:
@@ -280,6 +290,7 @@ async def test_what_waits_is_given_back_where_another_one_led_meanwhile(
         assert site.tactium.administrators == 1
 
 
+@pytest.mark.usefixtures("either_queue")
 async def test_a_telling_that_breaks_off_is_asked_for_again(
     open_site: OpenSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

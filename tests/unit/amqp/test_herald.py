@@ -15,7 +15,8 @@ from bridge.errors import BrokerDown
 
 def herald(publish: Any) -> Herald:
     channel: Any = SimpleNamespace(basic_publish=publish, is_closed=False)
-    speaking = Herald()
+    nothing: Any = None  # it needs none of that, being attached
+    speaking = Herald(nothing, nothing, nothing)
     speaking.attach(channel, channel)
     return speaking
 

@@ -1,0 +1,118 @@
+"""The lock that whoever leads has: of the consumers of `tactium.leader` one is active.
+
+RabbitMQ tells no consumer whether it is that one. But letters to the queue come to it
+alone: whoever hears its own has the lock, and has had it since it wrote. The queue has
+members on all nodes, so the loss of one passes the lock on; and no letter comes back
+from the smaller side of a network that fell apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from aiormq.abc import DeliveredMessage
+from ulid_transform import ulid_now
+
+from bridge.amqp.herald import Herald, Kind
+from bridge.amqp.topology import Topology
+from bridge.errors import BrokerDown
+
+LETTER_SECONDS = 3.0
+"""In which a letter to oneself comes back; else the lock is another's, or nobody's."""
+
+WRITE_SECONDS = 1.0
+
+RETRY_SECONDS = 0.1
+ANSWER_SECONDS = 5.0
+_SILENT = "its queue of who leads does not answer: are most of its members' nodes up?"
+
+
+class Lock:
+    """The lock, as one connection sees it, which lets go of it when it ends.
+
+    `on_letter` hears what others write to whoever has it.
+    """
+
+    def __init__(
+        self,
+        connection: AbstractConnection,
+        topology: Topology,
+        herald: Herald,
+        on_letter: Callable[[DeliveredMessage], None],
+    ) -> None:
+        self._connection = connection
+        self._topology = topology
+        self._herald = herald
+        self._on_letter = on_letter
+        self._looking: AbstractChannel | None = None
+        self._letter = ""  # the last to itself
+        self._came_back = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Lock: {self._topology.leader}>"
+
+    async def is_taken(self) -> bool:
+        """Return whether anybody has it, or tries to. Raises `BrokerDown`."""
+        return await self._count_consumers() > 0
+
+    async def take(self) -> bool:
+        """Take it if nobody has it; return whether this connection has. Raises `BrokerDown`."""
+        if await self.is_taken():
+            return False
+        channel = await self._connection.channel()
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                consuming = await channel.get_underlay_channel()
+                await consuming.basic_consume(self._topology.leader, self._hear, no_ack=True)
+        except TimeoutError:
+            raise BrokerDown(_SILENT) from None
+        if await self.is_held():
+            return True
+        await channel.close()  # it would be given the lock later, and not know it
+        return False
+
+    async def is_held(self) -> bool:
+        """Return whether this connection had it all the time since this was asked.
+
+        An alarm of RabbitMQ's memory or disk holds back letters; then whoever is the
+        only consumer has it. Raises `BrokerDown` where that does not answer either.
+        """
+        self._letter = ulid_now()
+        self._came_back.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LETTER_SECONDS):
+                while not await self._herald.is_blocked():
+                    if await self._write(self._letter):
+                        await self._came_back.wait()
+                        return True
+                    await asyncio.sleep(RETRY_SECONDS)
+                return await self._count_consumers() == 1
+        return False
+
+    async def _write(self, letter: str) -> bool:
+        """Return whether the broker has the letter."""
+        queue = self._topology.leader
+        with suppress(BrokerDown, TimeoutError):
+            async with asyncio.timeout(WRITE_SECONDS):
+                await self._herald.tell("", queue, b"", kind=Kind.MARK, correlation_id=letter)
+                return True
+        return False
+
+    async def _hear(self, letter: DeliveredMessage) -> None:
+        properties = letter.header.properties
+        if properties.message_type != Kind.MARK:
+            self._on_letter(letter)
+        elif properties.correlation_id == self._letter:  # not that of one who tries
+            self._came_back.set()
+
+    async def _count_consumers(self) -> int:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                if self._looking is None:
+                    self._looking = await self._connection.channel()
+                return await self._topology.lock.find(self._looking)
+        except TimeoutError:
+            raise BrokerDown(_SILENT) from None
