@@ -24,8 +24,8 @@ from bridge.errors import BrokerDown
 log = structlog.get_logger(__name__)
 
 EPOCH_SECONDS = 2.0
-MOST_LOST = 5
-"""Connections that end as it counts, as they do while the queues' nodes vote on a leader."""
+MOST_FAILED = 5
+"""Tries, of which each may take its connection with it while the queues' nodes vote."""
 
 _TODO = "see RabbitMQ's alarms, and its queues of epochs and heartbeats: it keeps none for now"
 
@@ -37,7 +37,7 @@ class Epochs:
         self._topology = topology
         self._herald = herald
         self._source = source
-        self._lost = 0  # connections, one after another, that it took with it
+        self._failed = 0  # times, one after another
 
     def __repr__(self) -> str:
         return f"<Epochs: {self._topology.epochs}>"
@@ -48,16 +48,22 @@ class Epochs:
         Where the broker gives none it is the one behind what the `candidate` knows, who
         hears of the last one who led.
         """
-        is_hopeless, self._lost = self._lost == MOST_LOST, self._lost + 1
-        epoch, is_counted = candidate.last_epoch + 1, False
-        try:
-            async with asyncio.timeout(0 if is_hopeless else EPOCH_SECONDS):
-                await self._recall(connection, candidate.hear)
-                epoch, is_counted = await self._keep(connection, candidate.last_epoch + 1), True
-        except (BrokerDown, *FOREIGN) as error:
-            log.warning("epoch_not_kept", epoch=epoch, reason=str(error), todo=_TODO)
-        self._lost = 0
-        return epoch, is_counted
+        if self._failed < MOST_FAILED:
+            self._failed += 1  # also where it is cancelled, as its connection is lost
+            try:
+                async with asyncio.timeout(EPOCH_SECONDS):
+                    await self._recall(connection, candidate.hear)
+                    epoch = await self._keep(connection, candidate.last_epoch + 1)
+            except (BrokerDown, *FOREIGN) as error:
+                log.debug("epoch_failed", reason=str(error))
+            else:
+                self._failed = 0
+                return epoch, True
+        else:
+            self._failed = 0
+        epoch = candidate.last_epoch + 1
+        log.warning("epoch_not_kept", epoch=epoch, todo=_TODO)
+        return epoch, False
 
     async def _recall(self, connection: AbstractConnection, hear: Callable[[Leader], None]) -> None:
         """Look at the last heartbeat, and leave it where it is."""

@@ -24,7 +24,6 @@ LETTER_SECONDS = 3.0
 """In which a letter to oneself comes back; else the lock is another's, or nobody's."""
 
 WRITE_SECONDS = 1.0
-
 RETRY_SECONDS = 0.1
 ANSWER_SECONDS = 5.0
 _SILENT = "its queue of who leads does not answer: are most of its members' nodes up?"

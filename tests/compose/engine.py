@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,8 @@ class Engine:
         if done.returncode:
             shown = (done.stdout + done.stderr)[-4_000:]
             if "up" in arguments:  # what a service says explains it
-                shown += self._run("docker-compose", ("logs", "--tail=40", "--no-color"), "")
+                with suppress(pytest.fail.Exception):
+                    shown += self._run("docker-compose", ("logs", "--tail=40", "--no-color"), "")
             pytest.fail(f"{program} {' '.join(arguments)}: exit {done.returncode}\n{shown}")
         return done.stdout
 
