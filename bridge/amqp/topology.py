@@ -124,9 +124,9 @@ class Topology:
             self.leader,
             {
                 "x-single-active-consumer": True,
-                "x-consumer-disconnected-timeout": LOST_MILLISECONDS,
                 "x-max-length": MOST_LETTERS,
                 **kind,
+                **({"x-consumer-disconnected-timeout": LOST_MILLISECONDS} if kind else {}),
             },
         )
         self._epochs_queue = Queue(self.epochs, kind)

@@ -137,6 +137,23 @@ async def test_the_next_one_knows_the_agents_and_their_calls(
         assert ended["started_at"] is not None
 
 
+@pytest.mark.usefixtures("either_queue")
+async def test_it_is_so_with_classic_queues(open_site: OpenSite, tmp_path: Path) -> None:
+    """One leads, the other one stands by, and leads once the first is gone."""
+    async with open_site() as site, AsyncExitStack() as second_runs:
+        amqp = site.settings.amqp.model_copy(update={"queue_type": "classic"})
+        site.settings = site.settings.model_copy(update={"amqp": amqp})
+        async with site.bridge() as first:
+            await until(lambda: leads(first))
+            second = await second_runs.enter_async_context(standing_by(site, tmp_path))
+            await until(lambda: is_standby(second))
+            assert not leads(second)
+        await until(lambda: leads(second))
+        reply = await site.ask({"command": "pause", "agent": "ana", "code": "1"})
+        assert reply["outcome"] == "ok"
+        assert site.tactium.administrators == 1
+
+
 async def test_a_command_is_answered_the_same_by_the_next_one(
     open_site: OpenSite, tmp_path: Path
 ) -> None:
