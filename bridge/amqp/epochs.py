@@ -55,6 +55,8 @@ class Epochs:
                     await self._recall(connection, candidate.hear)
                     epoch = await self._keep(connection, candidate.last_epoch + 1)
             except (BrokerDown, *FOREIGN) as error:
+                if not connection.is_closed:
+                    self._failed = 0
                 log.debug("epoch_failed", reason=str(error))
             else:
                 self._failed = 0

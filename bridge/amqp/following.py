@@ -83,6 +83,7 @@ class Following:
         self._held = 0  # messages that wait for the disk
         self._knows_notes = False  # all that were made since something was told
         self.is_told = False  # of all
+        self.is_deaf = False  # its queue is gone
 
     def __repr__(self) -> str:
         return f"<Following: epoch {self._epoch}>"
@@ -102,8 +103,12 @@ class Following:
         """Follow from now on; the queue was declared."""
         self._candidate.missed()
         channel = await self._queue.channel.get_underlay_channel()
+        channel.on_consumer_cancel_callbacks.add(self._go_deaf)
         await channel.basic_qos(prefetch_count=PREFETCH)
         await channel.basic_consume(self._queue.name, self._take)
+
+    def _go_deaf(self, *_: object) -> None:
+        self.is_deaf = True
 
     async def ask(self) -> None:
         """Let the leader say all that it knows. Where none is there, nobody answers."""

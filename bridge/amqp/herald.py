@@ -29,6 +29,8 @@ from bridge.settings import AmqpSettings
 
 CONNECTION = "herald"
 CONFIRM_SECONDS = 5.0
+HURRY_SECONDS = 0.1
+"""In which a connection that was lost is tried again: who leads proves it over this one."""
 
 
 class Kind(StrEnum):
@@ -48,9 +50,10 @@ class Herald:
     """Owns the connection over which a bridge speaks to others."""
 
     def __init__(self, settings: AmqpSettings, topology: Topology, health: Health) -> None:
-        self._settings = settings
+        self._settings = settings.for_leading
         self._topology = topology
         self._health = health
+        self._useless: asyncio.Future[str] | None = None  # why a connection is, once it is
         self._unconfirmed: AbstractChannel | None = None
         self._confirmed: AbstractChannel | None = None
 
@@ -59,7 +62,9 @@ class Herald:
 
     async def run(self) -> None:
         """Be able to speak, over as many connections as it takes, until cancelled."""
-        await keep_connected(CONNECTION, self._settings, self._health, self._speak)
+        await keep_connected(
+            CONNECTION, self._settings, self._health, self._speak, first_seconds=HURRY_SECONDS
+        )
 
     async def _speak(self, connection: AbstractConnection, on_ready: Callable[[], None]) -> None:
         """Be able to speak for as long as the connection lasts."""
@@ -68,17 +73,25 @@ class Herald:
         unconfirmed = await beats.get_underlay_channel()
         notes = await connection.channel(on_return_raises=True)
         confirmed = await notes.get_underlay_channel()
+        useless = self._useless = asyncio.get_running_loop().create_future()
         self.attach(unconfirmed, confirmed)
         on_ready()
         try:
-            closed, _ = await asyncio.wait(
-                {unconfirmed.closing, confirmed.closing}, return_when=asyncio.FIRST_COMPLETED
+            ended, _ = await asyncio.wait(
+                {unconfirmed.closing, confirmed.closing, useless},
+                return_when=asyncio.FIRST_COMPLETED,
             )
         finally:
+            self._useless = None
             self.attach(None, None)
-        for channel in closed:
-            channel.result()  # raises why
-        raise BrokerDown("the broker closed a channel")
+        for each in ended - {useless}:
+            each.result()  # raises why
+        raise BrokerDown(useless.result() if useless.done() else "the broker closed a channel")
+
+    def renew(self, reason: str) -> None:
+        """Speak over another connection, since this one is of no use."""
+        if self._useless is not None and not self._useless.done():
+            self._useless.set_result(reason)
 
     def attach(
         self, unconfirmed: AbstractChannel | None, confirmed: AbstractChannel | None

@@ -60,9 +60,10 @@ SILENT_SECONDS = 3.5
 """Who has the lock and is silent for so long is no bridge that lives."""
 
 AFTER_OUTAGE_SECONDS = 4.0
-"""The same, where all may have lost the broker: each tries again within two."""
+"""That grace, where all may have lost the broker: each tries again within two."""
 
 _TELLING = "what the leader knows"
+_NOT_PROVED = "what it leads by does not answer, or another one has it"
 _NOT_TOLD = "the one who leads has not told yet what it knows"
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -172,6 +173,11 @@ class AmqpLeadership:
                 on_ready()
             await self._until_nobody_leads(candidate, following, lock)
             is_held = await lock.take()
+            if not is_held:
+                self._leader = None
+                if candidate.last_epoch > 0:
+                    await self._go_on_alone(candidate, "the broker does not say who leads")
+                await asyncio.sleep(2 * GRACE_SECONDS)  # others may try
         if following is not None:
             await following.drain()
         known = candidate.last_epoch
@@ -235,6 +241,8 @@ class AmqpLeadership:
             is_silent = leader is None and loop.time() - silent_since > SILENT_SECONDS
             if following.is_told or is_silent:
                 self._health.works(_TELLING)
+            if following.is_deaf:
+                raise BrokerDown("the queue was deleted through which it followed")
             if await lock.is_taken():
                 left_at, grace_seconds = None, GRACE_SECONDS
             elif following.was_left or candidate.leads:  # it need not wait for itself
@@ -264,7 +272,7 @@ class AmqpLeadership:
 
     async def _is_held_up(self, following: Following) -> bool:
         """Return whether an alarm of the broker's may be why the leader is silent."""
-        if self._state == "waiting" and not await self._herald.is_blocked():
+        if self._state in ("waiting", "doubting") and not await self._herald.is_blocked():
             await following.ask()  # who has not spoken does not know of an alarm
         return await self._herald.is_blocked()
 
@@ -317,6 +325,7 @@ class AmqpLeadership:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._doubt("its connection to the broker is lost")
+            self._standbys.end()
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
@@ -352,7 +361,8 @@ class AmqpLeadership:
     async def _prove_once(self, lock: Lock) -> None:
         asked_at = _time()
         if not await lock.is_held():
-            raise BrokerDown("what it leads by does not answer, or another one has it")
+            self._doubt(_NOT_PROVED)
+            raise BrokerDown(_NOT_PROVED)
         self._proved_at = asked_at
 
     async def _beat(self, candidate: Candidate) -> None:
@@ -364,7 +374,7 @@ class AmqpLeadership:
             beat = Heartbeat(self._epoch, self.instance, timestamp(until) if until else None)
             sealed = self._envelope.seal_loose(beat, ulid_now(), self._clock(), self._epoch)
             exchange = self._topology.exchanges["bridge"]
-            if self.is_sure:
+            if self.is_sure and not await self._herald.is_blocked():
                 with suppress(BrokerDown):
                     await self._herald.beat(exchange, sealed)
             next_at = max(next_at + BEAT_SECONDS, loop.time())

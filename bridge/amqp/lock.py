@@ -17,6 +17,7 @@ from aiormq.abc import DeliveredMessage
 from ulid_transform import ulid_now
 
 from bridge.amqp.herald import Herald, Kind
+from bridge.amqp.session import FOREIGN
 from bridge.amqp.topology import Topology
 from bridge.errors import BrokerDown
 
@@ -25,7 +26,7 @@ LETTER_SECONDS = 3.0
 
 WRITE_SECONDS = 1.0
 RETRY_SECONDS = 0.1
-ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 2.0
 _SILENT = "its queue of who leads does not answer: are most of its members' nodes up?"
 
 
@@ -49,6 +50,7 @@ class Lock:
         self._looking: AbstractChannel | None = None
         self._letter = ""  # the last to itself
         self._came_back = asyncio.Event()
+        self._is_lost = False  # the queue was deleted
 
     def __repr__(self) -> str:
         return f"<Lock: {self._topology.leader}>"
@@ -65,6 +67,7 @@ class Lock:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 consuming = await channel.get_underlay_channel()
+                consuming.on_consumer_cancel_callbacks.add(self._lose)
                 await consuming.basic_consume(self._topology.leader, self._hear, no_ack=True)
         except TimeoutError:
             raise BrokerDown(_SILENT) from None
@@ -73,22 +76,32 @@ class Lock:
         await channel.close()  # it would be given the lock later, and not know it
         return False
 
+    def _lose(self, *_: object) -> None:
+        self._is_lost = True
+
     async def is_held(self) -> bool:
         """Return whether this connection had it all the time since this was asked.
 
         An alarm of RabbitMQ's memory or disk holds back letters; then whoever is the
-        only consumer has it. Raises `BrokerDown` where that does not answer either.
+        only consumer has it, as far as that node knows. Raises `BrokerDown` where it
+        does not answer.
         """
         self._letter = ulid_now()
         self._came_back.clear()
+        is_written = False
         with suppress(TimeoutError):
             async with asyncio.timeout(LETTER_SECONDS):
-                while not await self._herald.is_blocked():
-                    if await self._write(self._letter):
+                while not self._is_lost:
+                    if await self._herald.is_blocked():
+                        if await self._count_consumers() == 1:
+                            return True
+                    elif await self._write(self._letter) or self._came_back.is_set():
+                        is_written = True
                         await self._came_back.wait()
                         return True
                     await asyncio.sleep(RETRY_SECONDS)
-                return await self._count_consumers() == 1
+        if not (is_written or await self._herald.is_blocked()):
+            self._herald.renew("nothing that is said over it is confirmed")
         return False
 
     async def _write(self, letter: str) -> bool:
@@ -108,10 +121,12 @@ class Lock:
             self._came_back.set()
 
     async def _count_consumers(self) -> int:
+        looking, self._looking = self._looking, None  # what fails closes its channel
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                if self._looking is None:
-                    self._looking = await self._connection.channel()
-                return await self._topology.lock.find(self._looking)
-        except TimeoutError:
-            raise BrokerDown(_SILENT) from None
+                looking = looking or await self._connection.channel()
+                count = await self._topology.lock.find(looking)
+        except FOREIGN as error:
+            raise BrokerDown(str(error) or _SILENT) from error
+        self._looking = looking
+        return count

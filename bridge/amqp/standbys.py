@@ -48,7 +48,12 @@ class AmqpStandbys:
     def begin(self, epoch: int) -> None:
         """Speak from now on as who leads; until it is known, there may be some."""
         self._epoch, self.are_there = epoch, True
+
+    def end(self) -> None:
+        """Lead no more: answer nobody."""
         self._candidate = None
+        for task in self._telling.values():
+            task.cancel()
 
     async def tell(self, note: Lasting, states: notes.States) -> None:
         """Let them know a note; returns when the broker has it for all that are there.

@@ -11,12 +11,13 @@ from pamqp.commands import Basic
 
 from bridge.amqp.herald import Herald
 from bridge.errors import BrokerDown
+from bridge.settings import AmqpSettings
 
 
 def herald(publish: Any) -> Herald:
     channel: Any = SimpleNamespace(basic_publish=publish, is_closed=False)
-    nothing: Any = None  # it needs none of that, being attached
-    speaking = Herald(nothing, nothing, nothing)
+    nothing: Any = None  # it needs none of these, being attached
+    speaking = Herald(AmqpSettings(), nothing, nothing)
     speaking.attach(channel, channel)
     return speaking
 
