@@ -27,6 +27,9 @@ LETTER_SECONDS = 3.0
 WRITE_SECONDS = 1.0
 RETRY_SECONDS = 0.1
 ANSWER_SECONDS = 2.0
+VOTE_SECONDS = 5.0
+"""In which the nodes agree on which of them answers for the queue, where one is lost."""
+
 _SILENT = "its queue of who leads does not answer: are most of its members' nodes up?"
 
 
@@ -65,7 +68,7 @@ class Lock:
             return False
         channel = await self._connection.channel()
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(VOTE_SECONDS):
                 consuming = await channel.get_underlay_channel()
                 consuming.on_consumer_cancel_callbacks.add(self._lose)
                 await consuming.basic_consume(self._topology.leader, self._hear, no_ack=True)
