@@ -162,7 +162,9 @@ class AmqpLeadership:
         self, candidate: Candidate, connection: AbstractConnection, on_ready: Callable[[], None]
     ) -> None:
         """Lead, or follow until nobody leads and then lead, as long as the connection lasts."""
-        await self._topology.declare_leading(await connection.channel())
+        channel = await connection.channel()
+        await self._topology.declare_leading(channel)
+        await self._topology.lock.declare(channel)
         following: Following | None = None
         lock = Lock(connection, self._topology, self._herald, self._standbys.hear)
         is_held = candidate.leads and await lock.take()

@@ -98,10 +98,10 @@ class Lock:
                     if await self._herald.is_blocked():
                         if await self._count_consumers() == 1:
                             return True
-                    elif await self._write(self._letter) or self._came_back.is_set():
-                        is_written = True
-                        await self._came_back.wait()
-                        return True
+                    else:
+                        is_written |= await self._write(self._letter)
+                        if is_written and await self._comes_back():
+                            return True
                     await asyncio.sleep(RETRY_SECONDS)
         if not (is_written or await self._herald.is_blocked()):
             self._herald.renew("nothing that is said over it is confirmed")
@@ -114,6 +114,13 @@ class Lock:
             async with asyncio.timeout(WRITE_SECONDS):
                 await self._herald.tell("", queue, b"", kind=Kind.MARK, correlation_id=letter)
                 return True
+        return False
+
+    async def _comes_back(self) -> bool:
+        """Return whether the letter does; one may be lost with whoever had the lock before."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WRITE_SECONDS):
+                return await self._came_back.wait()
         return False
 
     async def _hear(self, letter: DeliveredMessage) -> None:

@@ -200,10 +200,9 @@ class Topology:
             await stream.bind(self.exchanges["events"], "#")
 
     async def declare_leading(self, channel: AbstractChannel) -> None:
-        """Declare what makes a leader, and what it says goes to. Raises `TopologyConflict`."""
+        """Declare what a leader says goes to. Raises `TopologyConflict`."""
         await self.declare_exchanges(channel)
         await self._standbys_fanout.declare(channel)
-        await self.lock.declare(channel)
 
     async def declare_epochs(self, channel: AbstractChannel) -> AbstractQueue:
         """Declare the queue that keeps the epoch. Raises `TopologyConflict`."""
