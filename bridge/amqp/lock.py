@@ -27,7 +27,7 @@ LETTER_SECONDS = 3.0
 WRITE_SECONDS = 1.0
 RETRY_SECONDS = 0.1
 ANSWER_SECONDS = 2.0
-VOTE_SECONDS = 5.0
+VOTE_SECONDS = 15.0
 """In which the nodes agree on which of them answers for the queue, where one is lost."""
 
 _SILENT = "its queue of who leads does not answer: are most of its members' nodes up?"
