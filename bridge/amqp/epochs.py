@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import structlog
-from aio_pika.abc import AbstractConnection
+from aio_pika.abc import AbstractChannel, AbstractConnection
 
 from bridge.amqp.following import maybe_leader
 from bridge.amqp.herald import Herald, Kind
@@ -23,7 +23,9 @@ from bridge.errors import BrokerDown
 
 log = structlog.get_logger(__name__)
 
-EPOCH_SECONDS = 2.0
+EPOCH_SECONDS = 3.0
+VOTE_TRIES = 6
+VOTE_SECONDS = 0.1
 MOST_FAILED = 5
 """Tries, of which each may take its connection with it while the queues' nodes vote."""
 
@@ -52,6 +54,8 @@ class Epochs:
             self._failed += 1  # also where it is cancelled, as its connection is lost
             try:
                 async with asyncio.timeout(EPOCH_SECONDS):
+                    if candidate.last_epoch:
+                        await self._let_vote(await connection.channel())
                     await self._recall(connection, candidate.hear)
                     epoch = await self._keep(connection, candidate.last_epoch + 1)
             except (BrokerDown, *FOREIGN) as error:
@@ -66,6 +70,19 @@ class Epochs:
         epoch = candidate.last_epoch + 1
         log.warning("epoch_not_kept", epoch=epoch, todo=_TODO)
         return epoch, False
+
+    async def _let_vote(self, channel: AbstractChannel) -> None:
+        """Wait until both queues say that they hold something, unless they are new.
+
+        While the nodes of a quorum queue vote on which of them answers, it says that it is
+        empty, and to get what it holds takes the connection with it.
+        """
+        for declare in (self._topology.declare_epochs, self._topology.declare_heartbeat):
+            for _ in range(VOTE_TRIES):
+                if (await declare(channel)).declaration_result.message_count:
+                    break
+                await asyncio.sleep(VOTE_SECONDS)
+        await channel.close()
 
     async def _recall(self, connection: AbstractConnection, hear: Callable[[Leader], None]) -> None:
         """Look at the last heartbeat, and leave it where it is."""
