@@ -30,7 +30,7 @@ from bridge.settings import AmqpSettings
 CONNECTION = "herald"
 CONFIRM_SECONDS = 5.0
 HURRY_SECONDS = 0.1
-"""In which a connection that was lost is tried again: who leads proves it over this one."""
+"""In which one that was lost is tried again, this or the lock's: another bridge may lead else."""
 
 
 class Kind(StrEnum):

@@ -31,7 +31,7 @@ from bridge.amqp.connection import Health, keep_connected
 from bridge.amqp.consumer import Consumer
 from bridge.amqp.epochs import Epochs
 from bridge.amqp.following import Following
-from bridge.amqp.herald import Herald
+from bridge.amqp.herald import HURRY_SECONDS, Herald
 from bridge.amqp.lock import Lock
 from bridge.amqp.session import keeps_lost_queues
 from bridge.amqp.standbys import AmqpStandbys
@@ -49,9 +49,6 @@ CONNECTION = "leadership"
 BEAT_SECONDS = 1.0
 PROBE_SECONDS = 0.25
 """How often one who stands by looks whether anybody leads."""
-
-HURRY_SECONDS = 0.1
-"""In which a connection that was lost is tried again: another bridge may lead else."""
 
 GRACE_SECONDS = 1.0
 """Who leads and lost its connection gets it back, if it comes again so soon."""

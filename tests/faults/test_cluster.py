@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bridge.simulator import SimulatorOptions
-from tests.faults.cluster import open_cluster
+from tests.faults.cluster import Cluster, open_cluster
 from tests.faults.conftest import Ledger
 from tests.faults.networks import open_networks
 from tests.faults.pair import open_pair
@@ -23,7 +25,7 @@ from tests.faults.test_takeover import (
 )
 from tests.faults.witness import Sender, judge, prepare, quiet, received
 from tests.integration.conftest import make_site
-from tests.integration.site import until
+from tests.integration.site import Site, until
 
 pytestmark = [pytest.mark.timeout(600 if SOAK else 300), pytest.mark.socket_only]
 
@@ -44,16 +46,25 @@ async def seconds_until_more(url: str, begin: float) -> float:
     return time.monotonic() - begin
 
 
+@asynccontextmanager
+async def open_clustered(
+    folder: Path, tactium: SimulatorOptions
+) -> AsyncIterator[tuple[Cluster, Site]]:
+    """Run a cluster inside, with a queue on all its nodes that takes everything, and a site."""
+    async with (
+        open_cluster() as cluster,
+        make_site(cluster.url(0), folder / "journal", tactium=tactium) as site,
+    ):
+        await prepare(cluster.url(0), arguments={"x-queue-type": "quorum"})
+        yield cluster, site
+
+
 async def test_a_broker_of_three_killed(
     tmp_path: Path, default_tactium: SimulatorOptions, ledger: Ledger
 ) -> None:
     """Nothing is lost, and soon events arrive again."""
-    async with (
-        open_cluster() as cluster,
-        make_site(cluster.url(0), tmp_path / "journal", tactium=default_tactium) as site,
-    ):
+    async with open_clustered(tmp_path, default_tactium) as (cluster, site):
         url = cluster.url(0)
-        await prepare(url, arguments={"x-queue-type": "quorum"})
         sender = Sender(site.tactium)
         nodes = cluster.url(2, 0, 1)
         async with open_pair(site, tmp_path, brokers=(nodes, nodes)) as pair:
@@ -77,12 +88,8 @@ async def test_the_node_of_who_stands_by_killed(
     tmp_path: Path, default_tactium: SimulatorOptions, ledger: Ledger
 ) -> None:
     """The one who leads goes on as if nothing was: no command waits for the dead node."""
-    async with (
-        open_cluster() as cluster,
-        make_site(cluster.url(0), tmp_path / "journal", tactium=default_tactium) as site,
-    ):
+    async with open_clustered(tmp_path, default_tactium) as (cluster, site):
         url = cluster.url(0)
-        await prepare(url, arguments={"x-queue-type": "quorum"})
         commander, sender = Commander(), Sender(site.tactium)
         brokers = (cluster.url(0, 1), cluster.url(2, 1))
         async with open_pair(site, tmp_path, brokers=brokers) as (first, second):
