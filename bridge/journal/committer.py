@@ -8,13 +8,11 @@ while nothing is being written is committed at once, beside that coroutine.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from itertools import count
 
 from bridge.backoff import delays
 from bridge.core.notes import Learned
@@ -22,11 +20,11 @@ from bridge.core.ports import Depth, Observer
 from bridge.errors import JournalCorrupt, JournalUnwritable
 from bridge.journal.files import Files
 from bridge.journal.room import Room
+from bridge.journal.sealing import gap_of, news_of
 from bridge.journal.store import Dropped, News, State, Store, both
 from bridge.journal.waiting import Entry, Waiting
 from bridge.journal.writer import Writer, Writing
-from bridge.messages.envelope import Sealed, timestamp
-from bridge.messages.notices import Gap
+from bridge.messages.envelope import Sealed
 from bridge.settings import JournalSettings
 
 MOST_AT_ONCE = 1_000
@@ -317,32 +315,22 @@ class Committer:
             self._work.set()
         shed, self._shed = self._shed, None
         dropped = both(known.dropped, shed)
-        to_publish: list[Entry] = self._batch
+        entries = self._batch
         if dropped is not None and self._room.is_there(self._store):
-            to_publish, dropped = [*self._batch, self._gap_of(dropped)], None
-        numbers = count(known.sequence + 1)
-        seal = self._files.envelope.seal
-        epoch = self.epoch
-        sealed = [
-            seal(what, next(numbers), entry.at, epoch)
-            for entry in to_publish
-            for what in entry.what
-        ]
+            entries, dropped = [*entries, gap_of(dropped, self._clock())], None
+        news = news_of(entries, self._files.envelope, known.sequence + 1, self.epoch)
         state = replace(
             known,
-            sequence=known.sequence + len(sealed),
+            sequence=known.sequence + len(news.messages),
             first=max(known.first, self.settled + 1),
             heard_at=heard_at,
             dropped=dropped,
             forgot_at=self.forgot_at,
-            epoch=epoch,
+            epoch=self.epoch,
             leads=self.leads,
         )
         self._forgets_nothing = False
-        notes = [entry.note for entry in self._batch if entry.note is not None]
-        states = {agent: state for entry in self._batch for agent, state in entry.states.items()}
-        rows = next((each.rows for each in reversed(self._batch) if each.rows is not None), None)
-        return News(sealed, notes, states, rows), state, shed
+        return news, state, shed
 
     def _committing(self, news: News, state: State) -> Callable[[], None]:
         return partial(self._store.commit, news, state, self._room.most_bytes)
@@ -379,12 +367,6 @@ class Committer:
             self.commit_soon()  # to delete what is confirmed, unless more comes before
         if self._store.state.dropped is not None and self._room.is_there(self._store):
             self._work.set()  # for the gap that tells of it
-
-    def _gap_of(self, dropped: Dropped) -> Entry:
-        """Return the gap that tells of all that had to make way, once there is room again."""
-        first, last = timestamp(dropped.first), timestamp(dropped.last)
-        gap = Gap(first, last, "journal_full", dropped.messages)
-        return Entry(self._clock(), deque([gap]))
 
     def _lose_the_file(self, error: JournalCorrupt) -> None:
         """Go on, numbers and all, without what the corrupt file held."""
