@@ -156,7 +156,8 @@ class _Flow:
             self._is_waiting = True
             batch = await self._journal.read(self._window.last, MOST_AT_ONCE)
             self._is_waiting = False
-            batch = [each for each in batch if each.sequence > self._window.last]
+            last = self._window.last  # which `take` may have raised meanwhile
+            batch = [each for each in batch if each.sequence > last]
             while not self._gate.may_publish:  # noqa: ASYNC110 - asking is what finds it out
                 await asyncio.sleep(GATE_SECONDS)
             if batch and batch[0].sequence <= self._sent_before:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from itertools import takewhile
 
 from bridge.messages.envelope import Sealed
 
@@ -72,7 +71,11 @@ class Window:
         """Note a confirm; return what was refused by it, and how often it was sent."""
         numbers = [number] if number in self._sent else []
         if multiple:
-            numbers = list(takewhile(lambda each: each <= number, self._sent))
+            numbers = []
+            for each in self._sent:
+                if each > number:
+                    break
+                numbers.append(each)
         meant = [self._sent.pop(each) for each in numbers]
         self._bytes -= sum([len(message.body) for message in meant])
         if not taken:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -102,7 +103,7 @@ class Agent:
         """Return which of the calls that are expected one is that arrives, the oldest first."""
         if not self.expected or call.direction != "outbound":
             return None
-        now, destination = at.timestamp(), call.destination or ""
+        now, destination = unix_seconds(at), call.destination or ""
         for each in self.expected:
             if each.until >= now and destination.endswith(each.phone):
                 return each
@@ -163,6 +164,12 @@ def _call_from(known: dict[str, Any] | None) -> Call | None:
         started_at = timestamp(datetime.fromtimestamp(started_at, UTC))
     recordings = tuple(known["recordings"])
     return Call(**{**known, "started_at": started_at, "recordings": recordings})
+
+
+@lru_cache(maxsize=256)  # what one read brings has one time
+def unix_seconds(at: datetime) -> float:
+    """Return a moment (aware) as Unix seconds."""
+    return at.timestamp()
 
 
 def _moment(seconds: float | None) -> datetime | None:

@@ -16,7 +16,7 @@ from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from bridge.core.agents import MOST_RECORDINGS, Agent, Call, Expected
+from bridge.core.agents import MOST_RECORDINGS, Agent, Call, Expected, unix_seconds
 from bridge.messages.commands import GetCurrentCall, MakeCall, WireCommand
 from bridge.messages.envelope import timestamp
 from bridge.messages.events import (
@@ -132,7 +132,7 @@ class Calls:
             agent = self._agents[name] = Agent()
             login = (raw or "")[1:].partition(">")[0] or name
             agent.spelling = login if login.lower() != name else None
-        agent.heard_at = max(at.timestamp(), agent.heard_at or 0.0)
+        agent.heard_at = max(unix_seconds(at), agent.heard_at or 0.0)
         self._changed.add(name)
         return agent
 
@@ -182,7 +182,7 @@ class Calls:
         if not agent.is_real and not isinstance(heard, FrameUnknown):
             agent.is_real = True
             self._changed.add(name)
-        if agent.hears(at.timestamp(), self._heard_every_seconds):
+        if agent.hears(unix_seconds(at), self._heard_every_seconds):
             self._changed.add(name)
         return agent
 
@@ -197,7 +197,7 @@ class Calls:
             agent = self._agents[name] = Agent()
         if any(each.command_id == command_id for each in agent.expected):
             return
-        until = at.timestamp() + self._expect_seconds
+        until = unix_seconds(at) + self._expect_seconds
         expected = Expected(command_id, command.phone, until, command.context, trace)
         agent.expected = (*agent.expected, expected)[-MOST_EXPECTED:]
         self._changed.add(name)
@@ -270,7 +270,7 @@ class Calls:
     def _observed(self, agent: Agent, event: AgentStatus, at: datetime) -> list[Event]:
         """Take a status. A call from before the link was lost is over where nobody is busy."""
         if event.code != agent.code:
-            agent.code, agent.since = event.code, at.timestamp()
+            agent.code, agent.since = event.code, unix_seconds(at)
             self._changed.add(event.agent)
         is_stale = agent.call is not None and agent.call_seen_on != self._connection
         if not is_stale or event.code == BUSY or event.code not in STATUS_NAMES:
@@ -284,7 +284,7 @@ class Calls:
         known = agent.call
         seen_before = agent.call_seen_on == self._connection
         agent.call_seen_on = self._connection
-        now = at.timestamp()
+        now = unix_seconds(at)
         asked_before, agent.answer_until = now < agent.answer_until, 0.0
         if (asked or asked_before) and known is not None and self._is_same(known, event):
             event.call_id, event.context, event.trace = known.id, known.context, known.trace
