@@ -119,34 +119,34 @@ async def test_a_killed_bridge_goes_on_with_the_same_calls(quick: Site, tmp_path
         assert ended["duration_seconds"] is not None
 
 
-async def test_context_and_trace_ride_on_the_call(quick: Site) -> None:
+async def test_context_and_trace_ride_on_the_call(open_site: OpenSite) -> None:
     """On the reply and on every later event of the call that the command made; on no other."""
     context = {"order": "A-77"}
-    async with quick.bridge():
-        await quick.next_data("main.link.up")
-        await quick.send(
+    async with open_site() as site, site.bridge():
+        await site.next_data("main.link.up")
+        await site.send(
             {"command": "make_call", "agent": "ana", "phone": "40050500", "context": context},
             headers={"traceparent": TRACE, "tracestate": "a=1"},
         )
-        message, reply = await quick.next_reply()
+        message, reply = await site.next_reply()
         assert message.headers["traceparent"] == TRACE
         assert reply["context"] == reply["data"]["context"] == context
-        quick.tactium.record("ana", "a.wav")
-        quick.tactium.end_call("ana")
+        site.tactium.record("ana", "a.wav")
+        site.tactium.end_call("ana")
         keys: list[str] = []
         while keys[-1:] != ["ana.call.ended"]:
-            event = await quick.next_message()
+            event = await site.next_message()
             if event.routing_key and event.routing_key.startswith("ana.call"):
                 keys.append(event.routing_key)
                 assert json.loads(event.body)["data"]["context"] == context
                 assert event.headers == {"traceparent": TRACE, "tracestate": "a=1"}
                 assert json.loads(event.body)["data"]["call_id"] == reply["data"]["call_id"]
         assert keys == ["ana.call.started.outbound", "ana.call.recorded", "ana.call.ended"]
-        quick.tactium.set_status("ana", Status.AVAILABLE)
-        quick.tactium.begin_call("ana", CALL)
-        event = await quick.next_message()
+        site.tactium.set_status("ana", Status.AVAILABLE)
+        site.tactium.begin_call("ana", CALL)
+        event = await site.next_message()
         while event.routing_key != "ana.call.started.outbound":
-            event = await quick.next_message()
+            event = await site.next_message()
         assert json.loads(event.body)["data"]["context"] is None
         assert event.headers == {}
 
