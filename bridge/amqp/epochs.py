@@ -29,8 +29,6 @@ VOTE_SECONDS = 0.1
 MOST_FAILED = 5
 """Tries, of which each may take its connection with it while the queues' nodes vote."""
 
-_TODO = "see RabbitMQ's alarms, and its queues of epochs and heartbeats: it keeps none for now"
-
 
 class Epochs:
     """Counts in a queue of one message. To lead goes before: where it cannot, it says so."""
@@ -68,7 +66,11 @@ class Epochs:
         else:
             self._failed = 0
         epoch = candidate.last_epoch + 1
-        log.warning("epoch_not_kept", epoch=epoch, todo=_TODO)
+        log.warning(
+            "epoch_not_kept",
+            epoch=epoch,
+            todo="see RabbitMQ's alarms and its queues of epochs and heartbeats: it keeps none",
+        )
         return epoch, False
 
     async def _let_vote(self, channel: AbstractChannel) -> None:

@@ -32,8 +32,8 @@ class Express:
         self._channel = channel
         self._on_confirm = on_confirm
         self._turn = asyncio.Lock()  # what has the lower number is written first
-        # The library gives a future for each message, and no other place to hear of confirms.
-        channel._on_confirm_frame = self._take  # type: ignore[method-assign] # noqa: SLF001 - see above
+        # The library would want a future for each message. Here alone one hears of all confirms:
+        channel._on_confirm_frame = self._take  # type: ignore[method-assign] # noqa: SLF001 - no public way
 
     @property
     def number(self) -> int:

@@ -69,13 +69,7 @@ class Window:
 
     def confirm(self, number: int, *, multiple: bool, taken: bool) -> list[tuple[Sealed, int]]:
         """Note a confirm; return what was refused by it, and how often it was sent."""
-        numbers = [number] if number in self._sent else []
-        if multiple:
-            numbers = []
-            for each in self._sent:
-                if each > number:
-                    break
-                numbers.append(each)
+        numbers = self._up_to(number) if multiple else [number] if number in self._sent else []
         meant = [self._sent.pop(each) for each in numbers]
         self._bytes -= sum([len(message.body) for message in meant])
         if not taken:
@@ -87,6 +81,15 @@ class Window:
     def give_up(self, message: Sealed) -> None:
         """Note that a message that was refused is not sent again."""
         del self._tries[message.sequence]
+
+    def _up_to(self, number: int) -> list[int]:
+        """Return the numbers in flight up to this one, in a plain loop: they are hundreds."""
+        numbers: list[int] = []
+        for each in self._sent:
+            if each > number:
+                break
+            numbers.append(each)
+        return numbers
 
     def _refused(self, message: Sealed) -> int:
         tries = self._tries[message.sequence] = self._tries.get(message.sequence, 0) + 1

@@ -152,8 +152,9 @@ class DurableJournal:
         """
         after = 0
         while found := await self._outlet.remembered(after, NOTES_TOGETHER):
-            for after, note in found:  # noqa: B007 - the last one is where it goes on
+            for _, note in found:
                 yield note
+            after, _ = found[-1]
 
     def missed_until(self, at: datetime) -> None:
         """Note that commands may have been begun until then of which nothing is known here."""
