@@ -2,15 +2,17 @@
 
 A command goes out only when they know of it, so that the one who takes over never
 runs it a second time; and its reply only when they know that, so that it answers
-the same.
+the same. How it ended they hear when it is in this bridge's journal, and its trace
+with it: one who answers what another one ended tells the audit trail nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from datetime import datetime
+from typing import Any
 
 from bridge.core.leadership import Standbys
 from bridge.core.notes import Begun, Ended
@@ -19,7 +21,8 @@ from bridge.messages.notices import CommandEnded
 from bridge.messages.replies import SealedReply
 
 PATIENCE_SECONDS = 2.0
-"""How long an answer waits until they know it; after that the requester goes first."""
+"""How long an answer waits for the journal before they hear it, and then until they know it;
+after that the requester goes first."""
 
 
 class SharedLog:
@@ -67,17 +70,28 @@ class SharedLog:
     ) -> None:
         """Publish the trace of a command and note its reply; returns once that is kept.
 
-        Raises `JournalError`.
+        Raises `JournalError`; they are told all the same.
         """
-        await asyncio.gather(
-            self._log.end(trace, at, identity=identity, digest=digest, reply=reply),
-            self._tell_end(identity, digest, at, reply),
-        )
+        is_over = asyncio.Event()
 
-    async def _tell_end(
-        self, identity: bytes | None, digest: bytes, at: datetime, reply: SealedReply
-    ) -> None:
-        if identity is not None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(PATIENCE_SECONDS):
-                    await self._standbys.tell(Ended(identity, digest, at, reply), {})
+        async def keep() -> None:
+            try:
+                await self._log.end(trace, at, identity=identity, digest=digest, reply=reply)
+            finally:
+                is_over.set()
+
+        async def tell(note: Ended) -> None:
+            await _patiently(is_over.wait())
+            await _patiently(self._standbys.tell(note, {}))
+
+        if identity is None:
+            await keep()
+        else:
+            await asyncio.gather(keep(), tell(Ended(identity, digest, at, reply)))
+
+
+async def _patiently(what: Coroutine[Any, Any, object]) -> None:
+    """Wait for something, but not for longer than a requester should."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await what
