@@ -232,14 +232,14 @@ def _open_link(
 
 async def run(settings: Settings) -> None:
     """Run one bridge until SIGTERM or SIGINT, then end it in order."""
-    program = compose(settings)
-    # An event leaves nothing behind that only the collector could free, and a whole run
-    # of it looks at all agents: seldom is enough.
-    gc.freeze()
-    gc.set_threshold(LEFT_BEHIND[settings.link.transport], 50, 100)
-    sys.setswitchinterval(SWITCH_SECONDS)
-    asyncio.get_running_loop().set_exception_handler(_say_what_failed)
     with stopped_by_signals() as stopping:
+        program = compose(settings)
+        # An event leaves nothing behind that only the collector could free, and a whole run
+        # of it looks at all agents: seldom is enough.
+        gc.freeze()
+        gc.set_threshold(LEFT_BEHIND[settings.link.transport], 50, 100)
+        sys.setswitchinterval(SWITCH_SECONDS)
+        asyncio.get_running_loop().set_exception_handler(_say_what_failed)
         log.info("started", site=settings.site, prefix=settings.amqp.prefix)
         await program.run(stopping)
         log.info("stopped")

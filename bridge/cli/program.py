@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 import click
 
+from bridge.cli.early import ended_by_signals
 from bridge.errors import BridgeError, InvalidCommand, JournalBusy, SettingsError
 from bridge.observe import logs
 
@@ -52,7 +53,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if super().get_command(ctx, cmd_name) is None:
             return None
-        module = import_module(f"bridge.cli.{_COMMANDS[cmd_name]}")
+        with ended_by_signals():
+            module = import_module(f"bridge.cli.{_COMMANDS[cmd_name]}")
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
 

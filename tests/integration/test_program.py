@@ -215,6 +215,36 @@ async def test_demo_shows_everything_and_leaves_nothing(tmp_path: Path) -> None:
     assert not left_behind(tmp_path)
 
 
+_LOST_BY_PYTHON = """
+import os, signal, sys
+from bridge.cli.early import ended_by_signals
+
+class Dying:
+    def __del__(self):
+        os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+        for _ in range(1000):
+            pass
+
+before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+with ended_by_signals():
+    pass
+assert before == [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+with ended_by_signals():
+    Dying()
+sys.exit("it went on")
+"""
+"""As where a module has just been imported: what is raised there is printed and forgotten."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_no_signal_is_lost_before_anything_has_begun(tmp_path: Path, number: int) -> None:
+    """It ends the process wherever it falls, also where Python would lose an exception."""
+    script = tmp_path / "dying.py"
+    script.write_text(_LOST_BY_PYTHON)
+    async with program(signal.Signals(number).name, cwd=tmp_path, script=script) as process:
+        assert await ended(process) == (0, "", "")
+
+
 @pytest.mark.parametrize("after_seconds", [0.7, 9.0])
 async def test_demo_interrupted_leaves_nothing(tmp_path: Path, after_seconds: float) -> None:
     """Ctrl-C while the node starts, or while all is flowing: no process and no file is left."""
