@@ -27,7 +27,7 @@ RUN ["chmod", "1777", "/var/log/rabbitmq"]
 ENV HOME=/var/lib/rabbitmq RABBITMQ_LOGS=-
 VOLUME /var/lib/rabbitmq
 WORKDIR /usr/local/bin
-RUN for each in server queues streams; do printf '%s\\n' '#!/bin/sh' \\
+RUN for each in server queues streams diagnostics; do printf '%s\\n' '#!/bin/sh' \\
     "exec /usr/lib/rabbitmq/bin/rabbitmq-$each \\"\\$@\\"" > rabbitmq-$each; done; \\
     printf '%s\\n' '#!/bin/sh' 'exec "$@"' > docker-entrypoint.sh; chmod 755 *
 """
