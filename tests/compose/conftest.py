@@ -30,6 +30,6 @@ def engine() -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def up(engine: Engine) -> Iterator[Engine]:
     """All services up, as `docker compose up` leaves them."""
-    engine.compose("up", "--detach", "--no-build", *STARTED)
+    engine.bring_up(*STARTED)
     yield engine
     engine.compose("--profile=demo", "--profile=monitoring", "down", "--volumes")

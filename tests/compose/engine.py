@@ -50,6 +50,10 @@ class Engine:
         """Run `docker-compose` with the repository's own compose.yaml; see `docker`."""
         return self._run("docker-compose", arguments, given)
 
+    def bring_up(self, *services: str) -> None:
+        """Bring services up, of images that are there; see `docker`."""
+        self.compose("up", "--detach", "--no-build", *services)
+
     def first_line(self, *arguments: str) -> str:
         """Return the first line that `docker-compose` shows; it is ended then."""
         with subprocess.Popen(  # noqa: S603

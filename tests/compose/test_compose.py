@@ -181,7 +181,7 @@ async def test_what_dies_comes_back(up: Engine, service: str, how: str) -> None:
             up.kill_process(service)
         else:
             up.docker("kill", up.container(service)["Id"])
-            up.compose("up", "--detach", "--no-build", *STARTED)
+            up.bring_up(*STARTED)
         await asyncio.sleep(1)
         await until_all_are_well(up)
         last = await everything.more()
@@ -219,11 +219,12 @@ async def test_stop_ends_each_in_order(up: Engine) -> None:
     up.compose("stop", "bridge", "simulator", "rabbitmq")
     codes = {service: up.container(service)["State"]["ExitCode"] for service in STARTED}
     assert (codes["bridge"], codes["simulator"]) == (0, 0)
-    up.compose("up", "--detach", "--no-build", *STARTED)
+    up.bring_up(*STARTED)
     await until_all_are_well(up)
 
 
 MEMBERS = ("rabbitmq-2", "rabbitmq-3", "rabbitmq-members", "bridge-2")
+ALL = (*STARTED, *MEMBERS)
 KILLED = 128 + signal.SIGKILL
 """The exit status of what did not stop in its time."""
 QUEUES = ("rabbitmqctl", "--silent", "list_queues", "--formatter", "json", "name", "members")
@@ -232,12 +233,12 @@ QUEUES = ("rabbitmqctl", "--silent", "list_queues", "--formatter", "json", "name
 async def test_two_bridges_and_three_brokers(up: Engine) -> None:
     """Whatever one dies of them, the rest goes on: profile `ha`."""
     up.choose(BRIDGE_AMQP__HISTORY="true")
-    up.compose("up", "--detach", "--no-build", *STARTED)
+    up.bring_up(*STARTED)
     await until(lambda: all(map(up.is_well, STARTED)))
     await until(lambda: _has_members(up, "tactium.history", 1))
     up.choose("ha")
-    up.compose("up", "--detach", "--no-build", *STARTED, *MEMBERS)
-    await until(lambda: all(map(up.is_well, [*STARTED, *MEMBERS])))
+    up.bring_up(*ALL)
+    await until(lambda: all(map(up.is_well, ALL)))
     token = secret(up, "http_token")
     roles = dict.fromkeys(("bridge", "bridge-2"), "")
 
@@ -267,14 +268,13 @@ async def test_two_bridges_and_three_brokers(up: Engine) -> None:
             assert first.sequence
     async with client(up, "commander") as bridge:
         assert (await bridge.get_status("ana")).outcome is Outcome.OK
-    up.compose("up", "--detach", "--no-build", *STARTED, *MEMBERS)
+    up.bring_up(*ALL)
     await until(is_shared)
-    up.compose("stop", *STARTED, *MEMBERS)
-    ends = {each: up.container(each)["State"]["ExitCode"] for each in (*STARTED, *MEMBERS)}
+    up.compose("stop", *ALL)
+    ends = {each: up.container(each)["State"]["ExitCode"] for each in ALL}
     assert KILLED not in ends.values(), ends
     async with asyncio.TaskGroup() as together:
-        starting = ("up", "--detach", "--no-build", *STARTED, *MEMBERS)
-        together.create_task(asyncio.to_thread(up.compose, *starting))
+        together.create_task(asyncio.to_thread(up.bring_up, *ALL))
         together.create_task(_fail_at_first(up, "rabbitmq-3"))
     await until(is_shared)
     up.compose("rm", "--stop", "--force", *MEMBERS)
