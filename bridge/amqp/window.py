@@ -21,7 +21,7 @@ class Window:
 
     def __init__(self, settled: int) -> None:
         self._sent: dict[int, Sealed] = {}  # by the number under which it was sent, ascending
-        self._since: deque[tuple[int, float]] = deque()  # up to which number, and when
+        self._sends: deque[tuple[int, float, int]] = deque()  # up to which number, when, how large
         self._tries: dict[int, int] = {}  # of those that were refused, by sequence number
         self._last = settled
         self._bytes = 0
@@ -55,23 +55,23 @@ class Window:
     @property
     def waiting_since(self) -> float | None:
         """When the message was sent that has waited longest for its confirm."""
-        lowest = next(iter(self._sent), None)
-        while self._since and (lowest is None or self._since[0][0] < lowest):
-            self._since.popleft()
-        return self._since[0][1] if self._since else None
+        return self._sends[0][1] if self._sends else None
 
     def send(self, first: int, messages: Sequence[Sealed], now: float) -> None:
         """Note that these go out, under numbers from `first` on; `now` is the caller's clock."""
         self._sent.update(enumerate(messages, first))
-        self._since.append((first + len(messages) - 1, now))
-        self._bytes += sum([len(message.body) for message in messages])
+        size = sum([len(message.body) for message in messages])
+        self._sends.append((first + len(messages) - 1, now, size))
+        self._bytes += size
         self._last = max(self._last, messages[-1].sequence)
 
     def confirm(self, number: int, *, multiple: bool, taken: bool) -> list[tuple[Sealed, int]]:
         """Note a confirm; return what was refused by it, and how often it was sent."""
         numbers = self._up_to(number) if multiple else [number] if number in self._sent else []
         meant = [self._sent.pop(each) for each in numbers]
-        self._bytes -= sum([len(message.body) for message in meant])
+        lowest = next(iter(self._sent), None)
+        while self._sends and (lowest is None or self._sends[0][0] < lowest):
+            self._bytes -= self._sends.popleft()[2]
         if not taken:
             return [(message, self._refused(message)) for message in meant]
         for message in meant if self._tries else ():

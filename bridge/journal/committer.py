@@ -41,7 +41,7 @@ SETTLE_WITHIN_SECONDS = 0.05
 
 
 class Committer:
-    """Takes entries; `offer` gets the messages that each commit brought.
+    """Takes entries; `offer` gets the messages that each commit brought, and their size.
 
     `settled` is the highest number that the broker has confirmed, `heard_at` when
     Tactium could last be heard, `epoch` which leadership is or was this bridge's, and
@@ -54,7 +54,7 @@ class Committer:
         files: Files,
         clock: Callable[[], datetime],
         observer: Observer,
-        offer: Callable[[Sequence[Sealed]], None],
+        offer: Callable[[Sequence[Sealed], int], None],
     ) -> None:
         self._settings = settings
         self._files = files
@@ -356,7 +356,7 @@ class Committer:
             if entry.written is not None and not entry.written.done():
                 entry.written.set_result(None)
         self._batch.clear()
-        self._offer(news.messages)  # before all else: it is what others wait for
+        self._offer(news.messages, news.size)  # before all else: it is what others wait for
         made_way = _count(self._store.state.dropped) - _count(intended.dropped)
         self._room.accepted(self._store, made_way=made_way > 0)
         self._room.press(self._waiting.weight)

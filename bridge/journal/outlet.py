@@ -42,10 +42,13 @@ class Outlet:
         """Offer `take` from now on what was just committed; what it takes need not be read."""
         self._take = take
 
-    def offer(self, messages: Sequence[Sealed]) -> None:
-        """Hand out what was just committed, unless it had to make way by that."""
+    def offer(self, messages: Sequence[Sealed], size: int) -> None:
+        """Hand out what was just committed, unless it had to make way by that.
+
+        `size` is that of all bodies.
+        """
         first = self._files.store.first
-        self._recent.add(messages, first)
+        self._recent.add(messages, size, first)
         is_there = bool(messages) and messages[0].sequence >= first
         if not (is_there and self._take is not None and self._take(messages)):
             self._committed.set()
@@ -96,8 +99,10 @@ class Outlet:
 
     def _maybe_recent(self, after: int, most: int) -> list[Sealed] | None:
         """Return what memory holds after this number; None where the file must be asked."""
-        if after >= self._files.store.state.sequence:
+        store = self._files.store
+        if after >= store.state.sequence:
             return []
+        after = max(after, store.first - 1)  # what had to make way is not to be had
         return self._recent.maybe_after(after, most)
 
     async def _read_file(self, after: int, most: int) -> list[Sealed]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 from bridge.messages.envelope import Sealed
@@ -15,6 +16,7 @@ class Recent:
 
     def __init__(self) -> None:
         self._messages: list[Sealed] = []
+        self._commits: deque[tuple[int, int]] = deque()  # how many each brought, their size
         self._bytes = 0
 
     def __repr__(self) -> str:
@@ -23,17 +25,24 @@ class Recent:
     def __len__(self) -> int:
         return len(self._messages)
 
-    def add(self, messages: Sequence[Sealed], first: int) -> None:
-        """Take what was just written; let go of what lies before number `first`, and of the rest.
+    def add(self, messages: Sequence[Sealed], size: int, first: int) -> None:
+        """Take what a commit brought; let go of those that the file has no more, and of the rest.
 
-        `first` is the lowest number still in the file.
+        `size` is that of their bodies, `first` the lowest number still in the file.
         """
-        self._messages += messages
-        self._bytes += _size(messages)
-        if self._messages:
-            self._let_go(min(first - self._messages[0].sequence, len(self._messages)))
-        while self._bytes > MOST_BYTES:
-            self._let_go(1 + len(self._messages) // 8)
+        if messages:
+            self._messages += messages
+            self._commits.append((len(messages), size))
+            self._bytes += size
+        gone = 0
+        while self._commits:
+            count, weight = self._commits[0]
+            if self._messages[gone + count - 1].sequence >= first and self._bytes <= MOST_BYTES:
+                break
+            self._commits.popleft()
+            self._bytes -= weight
+            gone += count
+        del self._messages[:gone]
 
     def maybe_after(self, number: int, most: int) -> list[Sealed] | None:
         """Return up to `most` that follow this number; None where the file must be asked."""
@@ -41,12 +50,3 @@ class Recent:
             return None
         first = number + 1 - self._messages[0].sequence
         return self._messages[first : first + most]
-
-    def _let_go(self, count: int) -> None:
-        if count > 0:
-            self._bytes -= _size(self._messages[:count])
-            del self._messages[:count]
-
-
-def _size(messages: Sequence[Sealed]) -> int:
-    return sum([len(message.body) for message in messages])

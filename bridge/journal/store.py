@@ -50,6 +50,12 @@ BUSY_SECONDS = 1.0
 FEW_AGENTS = 8
 """States that are sooner written one by one."""
 
+MOST_AGENTS = 1_000
+"""States in one statement: what it changes, SQLite keeps until it ends."""
+
+CACHE_KIB = 8_000
+"""Pages kept in memory: all that is on its way to the broker, so that deleting it reads nothing."""
+
 ROOM_SECONDS = 0.1
 """How long it is taken for granted that there is room on the disk."""
 
@@ -92,14 +98,21 @@ class State:
     leads: bool = True  # as far as was known when this was written
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class News:
-    """What one commit adds: messages, notes on commands, the states of agents, rows read."""
+    """What one commit adds: messages, notes on commands, the states of agents, rows read.
+
+    `size` is that of all bodies, in bytes, counted once for all who bound something by it.
+    """
 
     messages: Sequence[Sealed]
     notes: Sequence[Note] = ()
     agents: Mapping[str, bytes | None] = field(default_factory=dict)
     rows: RowsRead | None = None
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.size = sum([len(message.body) for message in self.messages])
 
 
 class Store:
@@ -182,8 +195,7 @@ class Store:
             raise translation(self.path, error) from error
         finally:
             self._roll_back()
-        size = sum(len(message.body) for message in news.messages)
-        self.checkpoints.committed(self._database, size, len(news.agents) + len(news.notes))
+        self.checkpoints.committed(self._database, news.size, len(news.agents) + len(news.notes))
 
     def go_on_from(self, sequence: int) -> None:
         """Count on from this number, as if all up to it had been in this file."""
@@ -194,10 +206,9 @@ class Store:
         """Write and commit; return the state, the size and what is gone by it."""
         new = news.messages
         gone, freed = self._delete(state.first - 1, DELETED_TOGETHER if new else 1)
-        size = self.bytes - freed
+        size = self.bytes - freed + news.size
         for row in batch.rows(new):
             self._execute("insert_batch", *row)
-            size += row.size
         if size > max_bytes:
             state, freed = self._drop(size - max_bytes, state)
             gone, size = state.first - 1, size - freed
@@ -273,6 +284,8 @@ class Store:
         database = self._database
         database.execute("PRAGMA journal_mode = WAL")
         database.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[durability]}")
+        database.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        database.execute("PRAGMA temp_store = MEMORY")  # else it would keep some in /tmp
         (version,) = database.execute("PRAGMA user_version").fetchone()
         if version > _VERSION:
             raise JournalUnwritable(
@@ -306,16 +319,17 @@ class Store:
 
     def _write_agents(self, agents: Mapping[str, bytes | None]) -> None:
         """Keep the states: many in one statement, but for what JSON cannot bring to SQLite."""
-        together = {}
+        together: list[tuple[str, orjson.Fragment]] = []
         for agent, state in agents.items():
             if state is None:
                 self._execute("forget_agent", agent)
             elif len(agents) <= FEW_AGENTS or "\0" in agent:  # would end the text there
                 self._execute("write_agent", agent, state)
             else:
-                together[agent] = orjson.Fragment(state)
-        if together:
-            self._execute("write_agents", orjson.dumps(together).decode())
+                together.append((agent, orjson.Fragment(state)))
+        for first in range(0, len(together), MOST_AGENTS):
+            some = dict(together[first : first + MOST_AGENTS])
+            self._execute("write_agents", orjson.dumps(some).decode())
 
     def _write(self, state: State) -> None:
         dropped = state.dropped

@@ -76,6 +76,21 @@ def test_room_is_bounded_in_messages_and_in_bytes(monkeypatch: pytest.MonkeyPatc
     assert window.room == 0
 
 
+def test_what_was_sent_together_weighs_until_all_of_it_is_confirmed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Confirms come by the hundred, so that nothing has to be weighed again."""
+    monkeypatch.setattr(module, "MOST_BYTES", 100)
+    window = Window(settled=0)
+    window.send(1, [message(1, 60), message(2, 60)], 0.0)
+    window.send(3, [message(3, 60)], 0.0)
+    window.confirm(2, multiple=False, taken=True)
+    window.confirm(3, multiple=False, taken=True)
+    assert window.room == 0
+    window.confirm(1, multiple=False, taken=True)
+    assert window.room == module.MOST_MESSAGES
+
+
 def test_who_waits_longest_is_known() -> None:
     """For the time limit of each confirm."""
     window = Window(settled=0)

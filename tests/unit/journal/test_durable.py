@@ -161,6 +161,8 @@ async def test_a_reader_far_behind_reads_the_file(
         while len(found) < 200:
             found += await read(journal, len(found), 7)
         assert codes(found) == list(range(200))
+        await journal.append([status(200)], START)
+        assert codes(await read(journal, 200, 7)) == [200]
         assert 0 < len(journal._outlet._recent) <= 10
 
 

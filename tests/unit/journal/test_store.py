@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -42,6 +46,19 @@ def commit(store: Store, *sequences: int, settled: int = 0, limit: int = NO_LIMI
     last = max(sequences, default=store.state.sequence)
     state = replace(store.state, sequence=last, first=max(store.first, settled + 1))
     store.commit(News([message(n) for n in sequences]), state, limit)
+
+
+@contextmanager
+def no_file_more() -> Iterator[None]:
+    """Let this process open nothing inside."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.open(os.devnull, os.O_RDONLY)  # of the numbers that are free
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_what_is_committed_is_there_after_a_restart(tmp_path: Path) -> None:
@@ -134,6 +151,23 @@ def test_damage_that_sqlite_does_not_see_is_told_too(tmp_path: Path, damage: str
     with pytest.raises(JournalCorrupt, match="damaged"):
         commit(store, 3, limit=250)
     reader.close()
+    store.close()
+
+
+def test_no_other_file_is_needed(tmp_path: Path) -> None:
+    """However many agents changed: a bridge that may open no more files keeps its journal.
+
+    What agents said is in no folder for temporary files either.
+    """
+    store = open_store(tmp_path)
+    names = sorted((f"agent{n:04}" for n in range(3_000)), key=lambda name: name[::-1])
+    states: dict[str, bytes | None] = {}
+    for last in (1, 2):
+        states = {name: orjson.dumps({"raw": "x" * 200 * last}) for name in names}
+        state = replace(store.state, sequence=last)
+        with no_file_more():
+            store.commit(News([message(last)], agents=states), state, NO_LIMIT)
+    assert dict(store.agents()) == states
     store.close()
 
 
