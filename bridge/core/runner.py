@@ -199,13 +199,16 @@ class Runner:
     async def _wait_for_link(self, deadline: datetime, *, only_now: bool) -> Result | None:
         """Wait until Tactium can be written to; return the refusal where time is over."""
         left = (deadline - self._clock()).total_seconds()
-        if left > 0:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(left):
-                    await self._link_is_up.wait()
-                    if not only_now:
-                        await self._leadership.until_sure()
-                return None
+        if left <= 0:
+            return self.too_late()
+        if self._link_is_up.is_set() and (only_now or self._leadership.is_sure):
+            return None  # nearly always, and without a timer
+        with suppress(TimeoutError):
+            async with asyncio.timeout(left):
+                await self._link_is_up.wait()
+                if not only_now:
+                    await self._leadership.until_sure()
+            return None
         return self.too_late()
 
     def too_late(self) -> Result:

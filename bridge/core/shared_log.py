@@ -9,10 +9,9 @@ with it: one who answers what another one ended tells the audit trail nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
 
 from bridge.core.leadership import Standbys
 from bridge.core.notes import Begun, Ended
@@ -72,26 +71,15 @@ class SharedLog:
 
         Raises `JournalError`; they are told all the same.
         """
-        is_over = asyncio.Event()
-
-        async def keep() -> None:
-            try:
-                await self._log.end(trace, at, identity=identity, digest=digest, reply=reply)
-            finally:
-                is_over.set()
-
-        async def tell(note: Ended) -> None:
-            await _patiently(is_over.wait())
-            await _patiently(self._standbys.tell(note, {}))
-
+        end = self._log.end(trace, at, identity=identity, digest=digest, reply=reply)
         if identity is None:
-            await keep()
-        else:
-            await asyncio.gather(keep(), tell(Ended(identity, digest, at, reply)))
-
-
-async def _patiently(what: Coroutine[Any, Any, object]) -> None:
-    """Wait for something, but not for longer than a requester should."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            await what
+            return await end
+        keeping = asyncio.create_task(end)
+        try:
+            await asyncio.wait((keeping,), timeout=PATIENCE_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await self._standbys.tell(Ended(identity, digest, at, reply), {})
+            await keeping
+        finally:
+            keeping.cancel()
