@@ -32,8 +32,8 @@ databases: $(READY) broker ## the tests over PostgreSQL and MariaDB, each on a p
 	@$(BIN)/python -m tests.databases.install
 	@DATABASES=1 $(BIN)/pytest --numprocesses 2 --dist worksteal -k "postgresql or mariadb"
 
-bench: $(READY) broker ## the bridge beside its yardsticks, with a table; three minutes (BACKLOG=1000000: fifteen)
-	@$(BIN)/python -m tests.bench $(if $(BACKLOG),--backlog $(BACKLOG))
+bench: $(READY) broker ## the bridge beside its yardsticks, with a table; three minutes (ROUNDS=9: ten; BACKLOG=1000000: fifteen)
+	@$(BIN)/python -m tests.bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(BACKLOG),--backlog $(BACKLOG))
 
 plots: $(READY) broker ## cost against size, as a picture; half an hour
 	@$(PYTHON) -m pip --python $(BIN)/python install --quiet '.[plots]'

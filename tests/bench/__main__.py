@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="only to see that it runs")
     parser.add_argument("--sizes", action="store_true", help="cost against size, as a picture")
     parser.add_argument("--backlog", type=int, help="how many events gather before they drain")
+    parser.add_argument("--rounds", type=int, help="of how many rounds the medians are")
     parser.add_argument("--out", type=Path, default=BUILD, help="a folder for what it writes")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
@@ -38,6 +39,8 @@ def main() -> None:
     scale = SMALL if given.small else USUAL
     if given.backlog:
         scale = replace(scale, backlog=given.backlog)
+    if given.rounds:
+        scale = replace(scale, rounds=given.rounds)
     report = asyncio.run(_run(scale))
     (given.out / "bench.json").write_text(report.as_json())
     conditions = "; ".join([report.machine, *report.conditions])
