@@ -72,7 +72,7 @@ State = Literal["waiting", "leading", "doubting", "alone", "following"]
 class AmqpLeadership:
     """Owns the connection over which this bridge leads, or waits until it can."""
 
-    def __init__(  # noqa: PLR0913 - it is where the broker and the bridge meet
+    def __init__(  # noqa: PLR0913 - a part of the bridge each, which app.py alone hands over
         self,
         settings: AmqpSettings,
         topology: Topology,

@@ -82,4 +82,4 @@ class SharedLog:
                     await self._standbys.tell(Ended(identity, digest, at, reply), {})
             await keeping
         finally:
-            keeping.cancel()
+            keeping.cancel()  # where whoever waits has given up; else it has ended

@@ -57,6 +57,7 @@ class Outlet:
         """Return up to `most` committed messages that follow number `after`; wait for one."""
         while True:
             self._committed.clear()
+            after = self._past_gone(after)
             found = self._maybe_recent(after, most)
             if found is None:
                 found = await self._read_file(after, most)
@@ -69,6 +70,7 @@ class Outlet:
 
         None as well where the file cannot be read just now, which `read` will say.
         """
+        after = self._past_gone(after)
         found = self._maybe_recent(after, 1)
         if found is None:
             loop = asyncio.get_running_loop()
@@ -97,18 +99,19 @@ class Outlet:
         """End the thread when it has read what it reads."""
         self._thread.shutdown()
 
+    def _past_gone(self, after: int) -> int:
+        """Return `after`, or the last number that had to make way, as that is not to be had."""
+        return max(after, self._files.store.first - 1)
+
     def _maybe_recent(self, after: int, most: int) -> list[Sealed] | None:
         """Return what memory holds after this number; None where the file must be asked."""
-        store = self._files.store
-        if after >= store.state.sequence:
+        if after >= self._files.store.state.sequence:
             return []
-        after = max(after, store.first - 1)  # what had to make way is not to be had
         return self._recent.maybe_after(after, most)
 
     async def _read_file(self, after: int, most: int) -> list[Sealed]:
         """Return what the file has after this number, nothing where it cannot be read just now."""
         loop = asyncio.get_running_loop()
-        after = max(after, self._files.store.first - 1)  # what had to make way is not to be had
         try:
             read = self._files.reader.read
             found = await loop.run_in_executor(self._thread, read, after, most)

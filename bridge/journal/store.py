@@ -102,7 +102,7 @@ class State:
 class News:
     """What one commit adds: messages, notes on commands, the states of agents, rows read.
 
-    `size` is that of all bodies, in bytes, counted once for all who bound something by it.
+    `size` is that of all bodies, in bytes, for whoever bounds something by it.
     """
 
     messages: Sequence[Sealed]
