@@ -1,4 +1,4 @@
-"""The fast lane: many messages in one write, and their confirms without a future for each.
+"""The fast lane: frames written at once, many in one write, and confirmed without a future each.
 
 This is the one module that touches what the library does not offer: the queue of
 what a connection writes, the count of a channel's messages, and who is told of
@@ -8,11 +8,108 @@ their confirms. `tests/unit/amqp/test_express.py` fails first when that changes.
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from dataclasses import replace
+from typing import Any, Protocol, cast
 
-from aiormq import Channel
-from aiormq.abc import ChannelFrame
+from aio_pika import Connection
+from aiormq import Channel, TransportFactory
+from aiormq.abc import ChannelFrame, TaskType
+from aiormq.connection import Connection as Underlay
+from aiormq.connection import TCPTransportFactory, TLSTransportFactory
 from pamqp.commands import Basic
+from yarl import URL
+
+
+class DirectTransport(TransportFactory):
+    """Makes the transport of a connection, as the library would, and `shorten`s the way to it."""
+
+    def __init__(self, connection: Connection) -> None:
+        is_encrypted = connection.url.scheme == "amqps"
+        self._factory = TLSTransportFactory() if is_encrypted else TCPTransportFactory()
+        self._connection = connection
+        self._writer: asyncio.StreamWriter | None = None
+        connection.kwargs["transport_factory"] = self
+
+    async def create(
+        self, url: URL, **kwargs: Any
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Return what the library reads from and writes to."""
+        reader, self._writer = await self._factory.create(url, **kwargs)
+        return reader, self._writer
+
+    def shorten(self) -> None:
+        """Have what is to be written written at once: when connected, before there are channels."""
+        transport = self._connection.transport
+        if transport is not None and self._writer is not None:
+            underlay = cast("Underlay", transport.connection)
+            task = underlay._writer_task  # noqa: SLF001 - no public way
+            shortcut = Shortcut(underlay.write_queue, self._writer, task)
+            underlay.write_queue = cast("asyncio.Queue[ChannelFrame]", shortcut)
+
+
+class Shortcut:
+    """Stands for the queue of what a connection writes.
+
+    The library has a task that takes each frame out of that queue, which an event in
+    quiet times, or a reply, has to wait for. Here it is written at once, unless others
+    are before it in the queue, or the socket takes no more. The last frame of all is
+    left to the task, which closes behind it.
+    """
+
+    def __init__(
+        self,
+        queue: asyncio.Queue[ChannelFrame],
+        writer: asyncio.StreamWriter,
+        task: TaskType,
+    ) -> None:
+        self._queue = queue
+        self._writer = writer
+        self._task = task
+        self._is_over = False
+        _, self._most_bytes = writer.transport.get_write_buffer_limits()
+
+    def __repr__(self) -> str:
+        return f"<Shortcut: {self._queue.qsize()} frames wait>"
+
+    def full(self) -> bool:
+        """Whether `put` would have to wait for others."""
+        return self._queue.full()
+
+    def put_nowait(self, frame: ChannelFrame) -> None:
+        """Write a frame. Raises `asyncio.QueueFull` where too many are before it."""
+        if self._may_write(frame):
+            self._write(frame)
+        else:
+            self._queue.put_nowait(frame)
+
+    async def put(self, frame: ChannelFrame) -> None:
+        """Write a frame, when it is its turn.
+
+        What was written was put: whoever is cancelled, or meets an error, in here has not
+        written anything, and counts on it.
+        """
+        if self._may_write(frame):
+            self._write(frame)
+        else:
+            await self._queue.put(frame)
+
+    def _may_write(self, frame: ChannelFrame) -> bool:
+        self._is_over |= frame.should_close or self._writer.is_closing()
+        if self._is_over or self._task.cancelling():  # which says goodbye then
+            return False
+        return self._queue.empty() and self._has_room
+
+    @property
+    def _has_room(self) -> bool:
+        return self._writer.transport.get_write_buffer_size() <= self._most_bytes
+
+    def _write(self, frame: ChannelFrame) -> None:
+        """Write a frame; the task tells whoever wants to know when there is room for more."""
+        self._writer.write(frame.payload)
+        if frame.should_drain and self._has_room:
+            frame.drain()
+        elif frame.should_drain:
+            self._queue.put_nowait(replace(frame, payload=b""))
 
 
 class Confirmed(Protocol):

@@ -26,6 +26,7 @@ from aiormq.exceptions import (
 )
 from yarl import URL
 
+from bridge.amqp.express import DirectTransport
 from bridge.errors import BrokerDown, BrokerError, BrokerRefused
 
 log = structlog.get_logger(__name__)
@@ -103,8 +104,10 @@ async def open_connection(
 ) -> AbstractConnection:
     """Return a connection that is shown under the name. Raises a `BrokerError`."""
     connection = Connection(url, client_properties={"connection_name": f"tactium-bridge {name}"})
+    direct = DirectTransport(connection)
     try:
         await connection.connect(timeout=timeout_seconds)
+        direct.shorten()
     except BaseException as error:  # whoever answers there need not speak AMQP
         await close_connection(connection)  # or it would close itself, at no time anyone chose
         if isinstance(error, Exception):

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import cast
 
+import aio_pika
+import pytest
 from aiormq import Channel
 from aiormq.abc import ChannelFrame
-from aiormq.connection import Connection
+from aiormq.connection import Connection, FrameGenerator, TCPTransportFactory, TLSTransportFactory
+from yarl import URL
+
+from bridge.amqp.express import DirectTransport, Shortcut
+
+CLOSING = ChannelFrame(payload=b"bye", should_close=True)
 
 
 def test_the_library_is_as_the_fast_lane_knows_it() -> None:
@@ -25,3 +36,177 @@ def test_the_library_is_as_the_fast_lane_knows_it() -> None:
     frame = ChannelFrame(payload=b"x", should_close=False, drain_future=None)
     assert (frame.payload, frame.should_drain) == (b"x", False)
     assert inspect.iscoroutinefunction(Channel._on_confirm_frame)
+
+
+def test_the_library_is_as_the_shortcut_knows_it() -> None:
+    """It makes its transport so, has its own queue read, and asks no queue for anything else."""
+    connection = inspect.getsource(Connection)
+    assert "reader, writer = await self._transport_factory.create(" in connection
+    assert "frame_iterator = FrameGenerator(self.write_queue)" in connection
+    assert 'elif self.url.scheme == "amqps"' in connection
+    assert "self._writer_task = self.create_task(self.__writer(writer))" in connection
+    assert "self._writer_task.cancel()" in inspect.getsource(Connection._on_close)
+    assert "await self.queue.get()\n        self.queue.task_done()" in inspect.getsource(
+        FrameGenerator
+    )
+    for whole in (connection, inspect.getsource(Channel)):
+        used = [each.partition("(")[0] for each in whole.split("self.write_queue.")[1:]]
+        assert set(used) <= {"put", "put_nowait"}
+
+
+@pytest.mark.parametrize(
+    ("scheme", "factory"), [("amqp", TCPTransportFactory), ("amqps", TLSTransportFactory)]
+)
+async def test_the_transport_is_the_one_of_the_library(scheme: str, factory: type) -> None:
+    connection = aio_pika.Connection(URL(f"{scheme}://127.0.0.1/"))
+    direct = DirectTransport(connection)
+    assert type(direct._factory) is factory
+    assert connection.kwargs["transport_factory"] is direct
+    direct.shorten()  # which does nothing before it is connected
+    await connection.close()
+
+
+class Writer:
+    """What is written to, and what of it the socket has not taken, up to 10 bytes."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.is_full = False
+        self.closing = False
+        self.transport = self
+
+    def write(self, data: bytes) -> None:
+        """Take all of it."""
+        self.written.append(data)
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Return when it has room again, and until when it has."""
+        return 0, 10
+
+    def get_write_buffer_size(self) -> int:
+        """Return how much the socket has not taken."""
+        return sum(map(len, self.written)) if self.is_full else 0
+
+    def is_closing(self) -> bool:
+        """Whether nothing can be written any more."""
+        return self.closing
+
+
+@pytest.fixture
+def writer() -> Writer:
+    return Writer()
+
+
+@pytest.fixture
+async def queue() -> asyncio.Queue[ChannelFrame]:
+    return asyncio.Queue(1)
+
+
+@pytest.fixture
+async def task() -> AsyncIterator[asyncio.Task[None]]:
+    """That of the library; it takes nothing, and takes its time to end."""
+
+    async def work() -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        await asyncio.sleep(0)
+
+    working = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    yield working
+    working.cancel()
+    await asyncio.wait((working,))
+
+
+@pytest.fixture
+def shortcut(
+    queue: asyncio.Queue[ChannelFrame], writer: Writer, task: asyncio.Task[None]
+) -> Shortcut:
+    return Shortcut(queue, cast("asyncio.StreamWriter", writer), task)
+
+
+def frame(payload: bytes, drained: asyncio.Future[None] | None = None) -> ChannelFrame:
+    return ChannelFrame(payload=payload, should_close=False, drain_future=drained)
+
+
+async def test_a_frame_is_written_at_once(shortcut: Shortcut, writer: Writer) -> None:
+    drained: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    shortcut.put_nowait(frame(b"1"))
+    await shortcut.put(frame(b"2", drained))
+    assert writer.written == [b"1", b"2"]
+    assert drained.done()
+
+
+async def test_who_wants_to_know_hears_when_there_is_room(
+    shortcut: Shortcut, queue: asyncio.Queue[ChannelFrame], writer: Writer
+) -> None:
+    """From the library's task, which waits for it: nobody waits who could be cancelled."""
+    writer.is_full = True
+    drained: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    putting = shortcut.put(frame(b"more than ten", drained))
+    with pytest.raises(StopIteration):
+        putting.send(None)
+    assert writer.written == [b"more than ten"]
+    assert not drained.done()
+    left = await queue.get()
+    assert (left.payload, left.drain_future) == (b"", drained)
+
+
+async def test_nothing_overtakes_what_waits(
+    shortcut: Shortcut, queue: asyncio.Queue[ChannelFrame], writer: Writer
+) -> None:
+    queue.put_nowait(frame(b"1"))
+    assert shortcut.full()
+    with pytest.raises(asyncio.QueueFull):
+        shortcut.put_nowait(frame(b"2"))
+    putting = asyncio.create_task(shortcut.put(frame(b"2")))
+    await asyncio.sleep(0)
+    assert [(await queue.get()).payload for _ in range(2)] == [b"1", b"2"]
+    await putting
+    assert writer.written == []
+    shortcut.put_nowait(frame(b"3"))
+    assert writer.written == [b"3"]
+
+
+async def test_what_a_full_socket_would_not_take_waits_in_the_queue(
+    shortcut: Shortcut, writer: Writer
+) -> None:
+    """Which has a bound."""
+    writer.is_full = True
+    shortcut.put_nowait(frame(b"more than ten"))
+    shortcut.put_nowait(frame(b"2"))
+    assert writer.written == [b"more than ten"]
+    assert shortcut.full()
+
+
+async def test_nothing_comes_behind_the_end(
+    shortcut: Shortcut, queue: asyncio.Queue[ChannelFrame], writer: Writer
+) -> None:
+    """Which the library's task writes, and closes behind it."""
+    await shortcut.put(CLOSING)
+    assert await queue.get() is CLOSING
+    shortcut.put_nowait(frame(b"1"))
+    assert (await queue.get()).payload == b"1"
+    assert writer.written == []
+
+
+async def test_nothing_comes_behind_the_farewell(
+    shortcut: Shortcut,
+    queue: asyncio.Queue[ChannelFrame],
+    writer: Writer,
+    task: asyncio.Task[None],
+) -> None:
+    """Which the library's task writes when it is cancelled, and waits for the answer."""
+    task.cancel()
+    shortcut.put_nowait(frame(b"1"))
+    assert (await queue.get()).payload == b"1"
+    assert writer.written == []
+
+
+async def test_nothing_is_written_to_what_is_closing(
+    shortcut: Shortcut, queue: asyncio.Queue[ChannelFrame], writer: Writer
+) -> None:
+    writer.closing = True
+    shortcut.put_nowait(frame(b"1"))
+    assert (await queue.get()).payload == b"1"
+    assert writer.written == []
