@@ -91,10 +91,11 @@ class Dispatcher:
         """Take one delivered command; it is answered in a task of its own."""
         if self._stopping:
             return  # unacknowledged, it goes back to the queue
-        job = self._jobs.get(delivery.identity) if delivery.identity else None
+        identity = delivery.identity
+        job = self._jobs.get(identity) if identity else None
         if job is None:
             try:
-                self._take(delivery)
+                self._take(delivery, identity)
             except (
                 Exception
             ):  # a flaw of ours: unanswered, the requester would ask again, and dial twice
@@ -138,10 +139,10 @@ class Dispatcher:
         self._lines.add(agent, Question(errand, self.runner, answer), can_wait=True)
         return await answer
 
-    def _take(self, delivery: Delivery) -> None:
+    def _take(self, delivery: Delivery, identity: bytes | None) -> None:
         """Find out what a command is and where it goes: into its agent's line, or back at once."""
         request = Request(delivery.message_id or ulid_now(), None, None, None)
-        job = Job(request, delivery.identity, delivery.digest, [delivery])
+        job = Job(request, identity, delivery.digest, [delivery])
         if not self._may_answer(delivery):
             job.result = forbidden("its reply must not go to the queue that it names")
         try:

@@ -114,6 +114,10 @@ class Leadership(Fence, Protocol):
 class Standbys(Protocol):
     """The bridges that stand by."""
 
+    @property
+    def are_there(self) -> bool:
+        """Whether there are any, as far as is known."""
+
     async def tell(self, note: Lasting, states: Mapping[str, bytes | None]) -> None:
         """Let them know a note; returns when the broker has it for all that are there.
 

@@ -190,12 +190,15 @@ class Journal(Protocol):
         at: datetime,
         states: Mapping[str, bytes | None] = MappingProxyType({}),
         rows: Mapping[str, str] | None = None,
+        *,
+        more_comes: bool = False,
     ) -> None:
         """Take what happened at one moment; it gets its numbers in this order.
 
         `states` of agents are kept with what happened to them; None forgets one. With
         `rows`, where it was read, this returns when all of it is kept; raises
-        `JournalError` where it is not.
+        `JournalError` where it is not. `more_comes` within a moment that
+        belongs to it: both may be kept together then.
         """
 
     @property

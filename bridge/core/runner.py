@@ -73,6 +73,7 @@ class Runner:
         self._unknown: set[str] = set()  # whose command may be taken yet, over the next link
         self._link_is_up = asyncio.Event()
         self._frames = 0
+        self.answers = 0
         self._stopping = False
 
     def __repr__(self) -> str:
@@ -95,6 +96,7 @@ class Runner:
         `published` is what became of the frame, so that the reply shows a call
         exactly as its event does.
         """
+        self.answers += 1
         self._settle(heard.agent, answered(answer.outcome, heard, published))
 
     def link_up(self) -> None:

@@ -74,12 +74,21 @@ class SharedLog:
         end = self._log.end(trace, at, identity=identity, digest=digest, reply=reply)
         if identity is None:
             return await end
+        note = Ended(identity, digest, at, reply)
+        if not self._standbys.are_there:  # nearly always, and it takes no task
+            try:
+                return await end
+            finally:
+                await self._tell(note)  # one may have come meanwhile
         keeping = asyncio.create_task(end)
         try:
             await asyncio.wait((keeping,), timeout=PATIENCE_SECONDS)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(PATIENCE_SECONDS):
-                    await self._standbys.tell(Ended(identity, digest, at, reply), {})
+            await self._tell(note)
             await keeping
         finally:
             keeping.cancel()  # where whoever waits has given up; else it has ended
+
+    async def _tell(self, note: Ended) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await self._standbys.tell(note, {})

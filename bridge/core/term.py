@@ -150,11 +150,18 @@ class Term:
             log.warning("frame_malformed", pieces=malformed, todo="see it on the bridge's exchange")
         for start in range(0, len(said), MOST_TOGETHER):
             found: list[Occurrence] = []
+            answers_before = self._runner.answers
             for heard in said[start : start + MOST_TOGETHER]:
                 found += self._take(heard, at)
             is_last = start + MOST_TOGETHER >= len(said)
             changes = self._calls.take_changes()
-            await self._journal.append(found, at, changes, rows if is_last else None)
+            await self._journal.append(
+                found,
+                at,
+                changes,
+                rows if is_last else None,
+                more_comes=self._runner.answers > answers_before,  # the end of a command
+            )
 
     def _take(self, heard: Heard | FrameMalformed, at: datetime) -> Sequence[Occurrence]:
         """Return all that a frame brings about, and answer the command that it answers."""

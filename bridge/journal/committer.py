@@ -36,6 +36,9 @@ MOST_WAITING = 50_000
 FEW = 32
 """Messages that are written at once where that needs no `fsync`: a tenth of a millisecond."""
 
+MORE_WITHIN_SECONDS = 0.002
+"""How long an answer waits for its command's end, to be committed with it."""
+
 SETTLE_WITHIN_SECONDS = 0.05
 """How long what is settled may wait for a commit to leave with."""
 
@@ -77,6 +80,7 @@ class Committer:
         self._is_idle = False  # whether `run` has nothing to do
         self._aside: Writing | None = None  # a commit beside it
         self._settling: asyncio.TimerHandle | None = None
+        self._holding: asyncio.TimerHandle | None = None
         self._work = asyncio.Event()
         self._empty = asyncio.Event()
 
@@ -140,12 +144,17 @@ class Committer:
         """Note with the next commit that commands may have been begun till then, unheard of."""
         self._forgets_nothing, self._missed_until = False, at
 
-    def add(self, entry: Entry) -> None:
-        """Take what is to be written, or make room where too much waits for a disk."""
+    def add(self, entry: Entry, *, more_comes: bool = False) -> None:
+        """Take what is to be written, or make room where too much waits for a disk.
+
+        With `more_comes` it waits a moment for what is to be committed with it.
+        """
         self._waiting.add(entry)
         self._empty.clear()
         if not self._is_idle or self._aside is not None or self._found_corrupt is not None:
             self._work.set()
+        elif more_comes and len(entry.states) <= FEW:
+            self._hold()
         elif self._is_soon_done() and len(entry.states) <= FEW:
             self._commit_here()
         else:
@@ -157,6 +166,12 @@ class Committer:
             elif what is not None:
                 self._shed = both(self._shed, Dropped(1, at, at))
                 self._observer.shed(what)
+
+    def _hold(self) -> None:
+        """Let it wait for more, but not for long: `_prepare` takes all of it."""
+        if self._holding is None:
+            loop = asyncio.get_running_loop()
+            self._holding = loop.call_later(MORE_WITHIN_SECONDS, self._work.set)
 
     async def written(self, entry: Entry) -> None:
         """Return once an entry is on the disk."""
@@ -307,6 +322,9 @@ class Committer:
 
     def _prepare(self) -> tuple[News, State, Dropped | None]:
         """Return what one batch brings, the state that it leads to, and what had been shed."""
+        if self._holding is not None:
+            self._holding.cancel()
+            self._holding = None
         self._waiting.fill(self._batch, MOST_AT_ONCE)
         known = self._store.state
         # What waits was heard later than what is written, and is not safe yet.
@@ -319,8 +337,8 @@ class Committer:
         if dropped is not None and self._room.is_there(self._store):
             entries, dropped = [*entries, gap_of(dropped, self._clock())], None
         news = news_of(entries, self._files.envelope, known.sequence + 1, self.epoch)
-        state = replace(
-            known,
+        state = State(
+            known.journal_id,
             sequence=known.sequence + len(news.messages),
             first=max(known.first, self.settled + 1),
             heard_at=heard_at,
@@ -360,7 +378,8 @@ class Committer:
         made_way = _count(self._store.state.dropped) - _count(intended.dropped)
         self._room.accepted(self._store, made_way=made_way > 0)
         self._room.press(self._waiting.weight)
-        self._observer.committed(news.messages, news.agents)
+        # After whoever waits for this commit, as it takes its time.
+        asyncio.get_running_loop().call_soon(self._observer.committed, news.messages, news.agents)
         if made_way:
             self._observer.dropped(made_way)
         if not self._store.is_tidy:

@@ -185,12 +185,15 @@ class DurableJournal:
         at: datetime,
         states: Mapping[str, bytes | None] = MappingProxyType({}),
         rows: Mapping[str, str] | None = None,
+        *,
+        more_comes: bool = False,
     ) -> None:
         """Take what happened at one moment; it is numbered in this order.
 
         `states` of agents are kept with what happened to them; None forgets one. With
         `rows`, where it was read, this returns when all of it is on the disk; raises
-        `JournalUnwritable` where it had to make way.
+        `JournalUnwritable` where it had to make way. `more_comes` within a moment that
+        belongs to it: both are written together then.
 
         Waits a moment where the disk works and cannot keep up, and for room where
         `when_full` is `pause_reading`.
@@ -200,7 +203,7 @@ class DurableJournal:
             await self._committer.written(entry)
             self._rows = rows
         elif what or states:
-            self._committer.add(Entry(at, deque(what), states))
+            self._committer.add(Entry(at, deque(what), states), more_comes=more_comes)
         await self._committer.wait_for_room()
 
     async def recall(self, identity: bytes) -> Remembered | None:

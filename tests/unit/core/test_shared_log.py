@@ -24,9 +24,10 @@ REPLY = SealedReply("1", Outcome.OK, "", b"{}")
 class Site:
     """A journal that takes what it is given once it `may`, and the one who stands by."""
 
-    def __init__(self, failure: Exception | None = None) -> None:
+    def __init__(self, failure: Exception | None = None, *, are_there: bool = True) -> None:
         self.may = asyncio.Event()
         self.knew: list[str] = []
+        self.are_there = are_there
         self._failure = failure
 
     async def end(self, *_: Any, **__: Any) -> None:
@@ -37,8 +38,9 @@ class Site:
         self.knew.append("journal")
 
     async def tell(self, *_: Any) -> None:
-        """Let the other one know it."""
-        self.knew.append("standby")
+        """Let the other one know it, if it is there."""
+        if self.are_there:
+            self.knew.append("standby")
 
 
 def ending(site: Site, identity: bytes | None = b"1") -> asyncio.Task[None]:
@@ -77,6 +79,19 @@ async def test_a_disk_that_takes_nothing_keeps_the_end_from_nobody() -> None:
     with pytest.raises(JournalUnwritable):
         await ending(site)
     await until(lambda: site.knew == ["standby"])
+
+
+@pytest.mark.parametrize("failure", [None, JournalUnwritable("full")])
+async def test_one_who_comes_meanwhile_hears_it_too(failure: Exception | None) -> None:
+    """What is told to one who begins may have been read before this was kept."""
+    site = Site(failure, are_there=False)
+    task = ending(site)
+    await asyncio.sleep(0.05)
+    site.are_there = True
+    site.may.set()
+    with suppress(JournalUnwritable):
+        await task
+    assert site.knew == ["journal", "standby"][failure is not None :]
 
 
 async def test_what_has_no_identity_is_told_to_nobody() -> None:

@@ -27,13 +27,14 @@ from bridge.journal import committer, durable, recent, store, writer
 from bridge.journal.commands import Memory
 from bridge.journal.durable import DurableJournal
 from bridge.journal.files import Files
-from bridge.journal.store import Store
+from bridge.journal.store import News, Store
 from bridge.messages.envelope import Envelope, Sealed
 from bridge.messages.events import AgentStatus
 from bridge.messages.notices import CommandEnded
 from bridge.messages.replies import Outcome, SealedReply
 from bridge.observe.watch import Watch
 from bridge.settings import JournalSettings
+from tests.integration.site import until
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 PATIENCE_SECONDS = 10.0
@@ -588,6 +589,49 @@ async def test_what_happened_together_is_committed_together(
     assert journal._files.store.messages == 10
     assert journal._files.store.agents() == [("ana", b'{"after":"all"}')]
     await journal.close()
+
+
+@pytest.mark.parametrize("comes", [True, False])
+async def test_what_belongs_together_is_committed_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, comes: bool
+) -> None:
+    """The answer to a command and the command's end: or by itself, a moment later."""
+    commits: list[int] = []
+    async with running(journal_in(tmp_path)) as journal:
+        await asyncio.sleep(0.1)
+        store = journal._files.store
+        commit = store.commit
+
+        def counted(news: News, *others: Any) -> None:
+            commits.append(len(news.messages))
+            commit(news, *others)
+
+        monkeypatch.setattr(store, "commit", counted)
+        await journal.append([status(1)], START, more_comes=True)
+        assert commits == []
+        if comes:
+            await journal.end(TRACE, START, identity=b"7", digest=b"body", reply=REPLY)
+            assert commits == [2]
+        found = await read_all(journal, 2 if comes else 1)
+        assert [each.type for each in found] == [
+            "tactium.agent.status",
+            "tactium.bridge.command.ok",
+        ][: 1 + comes]
+        assert commits == [1 + comes]
+
+
+async def test_nobody_waits_until_it_is_watched(tmp_path: Path) -> None:
+    """Whoever waits for a commit goes on before it is counted and shown."""
+    seen: list[str] = []
+    async with running(journal_in(tmp_path)) as journal:
+        await asyncio.sleep(0.1)
+        watched = SimpleNamespace(**{name: getattr(NOBODY, name) for name in dir(NOBODY)})
+        watched.committed = lambda messages, _agents: seen.append(messages[0].type)
+        journal._committer._observer = watched
+        await journal.end(TRACE, START, identity=b"7", digest=b"body", reply=REPLY)
+        seen.append("told")
+        await until(lambda: len(seen) == 2)
+    assert seen == ["told", "tactium.bridge.command.ok"]
 
 
 async def test_damaged_states_are_set_aside_with_their_file(tmp_path: Path) -> None:
