@@ -278,13 +278,15 @@ def _read_object(body: bytes) -> dict[str, Any]:
     here and another elsewhere, so both are refused.
     """
     try:
+        text = body.decode("utf-8")
         fields = json.loads(
-            body.decode("utf-8"),
+            text,
             object_pairs_hook=_each_key_once,
             parse_constant=_no_number,
             parse_float=_finite,
         )
-        json.dumps(fields, ensure_ascii=False).encode("utf-8")  # refuses half of a surrogate pair
+        if "\\u" in text:
+            json.dumps(fields, ensure_ascii=False).encode("utf-8")  # refuses half a surrogate pair
     except (ValueError, RecursionError) as error:
         reason = "is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise InvalidCommand([Flaw("body", f"is not JSON: {reason}")]) from None
