@@ -1,8 +1,9 @@
 """The fast lane: frames written at once, many in one write, and confirmed without a future each.
 
 This is the one module that touches what the library does not offer: the queue of
-what a connection writes, the count of a channel's messages, and who is told of
-their confirms. `tests/unit/amqp/test_express.py` fails first when that changes.
+what a connection writes and the task that empties it, the count of a channel's
+messages, and who is told of their confirms. `tests/unit/amqp/test_express.py` fails
+first when that changes.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ class Runner:
         self._unknown: set[str] = set()  # whose command may be taken yet, over the next link
         self._link_is_up = asyncio.Event()
         self._frames = 0
-        self.answers = 0
+        self.answers = 0  # that were handed on
         self._stopping = False
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""The link over TLS, as through a stunnel in front of Tactium."""
+"""The link over TLS, as through a stunnel in front of Tactium; the broker behind TLS as well."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 
 import trustme
 from structlog.testing import capture_logs
+from yarl import URL
 
-from bridge.settings import LinkSettings
+from bridge.settings import AmqpSettings, LinkSettings
 from tests.integration.site import OpenSite, until
 
 
@@ -58,3 +59,21 @@ async def test_a_certificate_of_a_stranger_is_refused(open_site: OpenSite) -> No
                 await until(lambda: any(line["event"] == "link_waiting" for line in logs))
         assert "CERTIFICATE_VERIFY_FAILED" in str(logs)
         assert not site.tactium.received
+
+
+async def test_a_broker_behind_tls(open_site: OpenSite, tmp_path: Path) -> None:
+    """Events and replies reach it, and commands come from there."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    async with open_site() as site:
+        plain = URL(site.settings.amqp.url.get_secret_value())
+        async with stunnel(plain.port or 0, authority) as port:
+            url = plain.with_scheme("amqps").with_host("localhost").with_port(port)
+            url = url.update_query(cafile=str(tmp_path / "ca.pem"))
+            amqp = AmqpSettings.model_validate({"url": str(url)})
+            site.settings = site.settings.model_copy(update={"amqp": amqp})
+            async with site.bridge():
+                assert (await site.ask({"command": "get_status", "agent": "ana"}))[
+                    "outcome"
+                ] == "ok"
+                assert (await site.next_data("ana.agent.status"))["agent"] == "ana"
