@@ -11,6 +11,7 @@ from aio_pika import Message
 from aio_pika.abc import AbstractIncomingMessage
 from structlog.testing import capture_logs
 
+from bridge.journal.store import News, Store
 from bridge.simulator import Call, Simulator, Status
 from tests.integration.site import OpenSite, Site, troubles, until
 
@@ -306,6 +307,27 @@ async def test_every_command_leaves_a_trace(site: Site) -> None:
         "correlation_id": correlation_id,
         "context": context,
     }
+
+
+@pytest.mark.socket_only
+async def test_an_answer_is_committed_with_the_end_of_its_command(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody's reply waits until the event that answers it is written and published."""
+    commits: list[list[str]] = []
+    commit = Store.commit
+
+    def noted(store: Store, news: News, *others: Any) -> None:
+        commits.append([message.type for message in news.messages])
+        commit(store, news, *others)
+
+    monkeypatch.setattr(Store, "commit", noted)
+    together = ["tactium.agent.status", "tactium.bridge.command.ok"]
+    for _ in range(20):  # where the machine is too busy, they are written apart
+        await site.ask({"command": "get_status", "agent": "jose"})
+        if together in commits:
+            break
+    assert together in commits, commits
 
 
 async def test_commanders_who_want_no_reply_disturb_nothing(site: Site) -> None:
