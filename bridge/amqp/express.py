@@ -43,7 +43,7 @@ class DirectTransport(TransportFactory):
         transport = self._connection.transport
         if transport is not None and self._writer is not None:
             underlay = cast("Underlay", transport.connection)
-            task = underlay._writer_task  # noqa: SLF001 - no public way
+            task = underlay._writer_task  # noqa: SLF001 - it alone knows of the farewell
             shortcut = Shortcut(underlay.write_queue, self._writer, task)
             underlay.write_queue = cast("asyncio.Queue[ChannelFrame]", shortcut)
 

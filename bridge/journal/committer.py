@@ -19,6 +19,7 @@ from bridge.core.notes import Learned
 from bridge.core.ports import Depth, Observer
 from bridge.errors import JournalCorrupt, JournalUnwritable
 from bridge.journal.files import Files
+from bridge.journal.missed import Missed
 from bridge.journal.room import Room
 from bridge.journal.sealing import gap_of, news_of
 from bridge.journal.store import Dropped, News, State, Store, both
@@ -47,8 +48,9 @@ class Committer:
     """Takes entries; `offer` gets the messages that each commit brought, and their size.
 
     `settled` is the highest number that the broker has confirmed, `heard_at` when
-    Tactium could last be heard, `epoch` which leadership is or was this bridge's, and
-    `leads` whether it still is; all go into the next commit.
+    Tactium could last be heard, `missed` what may have been begun unheard of, `epoch`
+    which leadership is or was this bridge's, and `leads` whether it still is; all go
+    into the next commit.
     """
 
     def __init__(
@@ -72,10 +74,9 @@ class Committer:
         self.settled = 0
         self.epoch = 0
         self.leads = True
-        self._missed_until: datetime | None = None
+        self.missed = Missed()
         self._shed: Dropped | None = None
         self._lost_agents = False
-        self._forgets_nothing = False
         self._found_corrupt: JournalCorrupt | None = None
         self._is_idle = False  # whether `run` has nothing to do
         self._aside: Writing | None = None  # a commit beside it
@@ -94,10 +95,7 @@ class Committer:
     @property
     def forgot_at(self) -> datetime | None:
         """Up to when commands may have been begun that are not remembered any more."""
-        if self._forgets_nothing:
-            return None
-        known = (self._store.state.forgot_at, self._missed_until)
-        return max((each for each in known if each is not None), default=None)
+        return self.missed.forgot_at(self._store.state.forgot_at)
 
     @property
     def depth(self) -> Depth:
@@ -136,14 +134,6 @@ class Committer:
         self.settled = max(self.settled, through)
         self.commit_soon()
 
-    def forget_nothing(self) -> None:
-        """Note with the next commit that no command was ever forgotten."""
-        self._forgets_nothing, self._missed_until = True, None
-
-    def missed_until(self, at: datetime) -> None:
-        """Note with the next commit that commands may have been begun till then, unheard of."""
-        self._forgets_nothing, self._missed_until = False, at
-
     def add(self, entry: Entry, *, more_comes: bool = False) -> None:
         """Take what is to be written, or make room where too much waits for a disk.
 
@@ -162,7 +152,7 @@ class Committer:
         while self._waiting.weight > MOST_WAITING:
             what, at = self._waiting.shed()
             if isinstance(what, Learned):
-                self.missed_until(self._clock())
+                self.missed.until(self._clock())
             elif what is not None:
                 self._shed = both(self._shed, Dropped(1, at, at))
                 self._observer.shed(what)
@@ -347,7 +337,7 @@ class Committer:
             epoch=self.epoch,
             leads=self.leads,
         )
-        self._forgets_nothing = False
+        self.missed.taken()
         return news, state, shed
 
     def _committing(self, news: News, state: State) -> Callable[[], None]:

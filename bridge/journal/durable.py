@@ -158,7 +158,7 @@ class DurableJournal:
 
     def missed_until(self, at: datetime) -> None:
         """Note that commands may have been begun until then of which nothing is known here."""
-        self._committer.missed_until(at)
+        self._committer.missed.until(at)
         self._committer.commit_soon()
 
     async def met_new_queue(self) -> None:
@@ -166,7 +166,7 @@ class DurableJournal:
 
         Returns once that is on the disk, or soon where the disk takes nothing.
         """
-        self._committer.forget_nothing()
+        self._committer.missed.nothing()
         with suppress(TimeoutError):
             async with asyncio.timeout(DISK_PATIENCE_SECONDS):
                 await self._committer.written(Entry(self._clock()))
