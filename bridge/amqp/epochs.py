@@ -48,23 +48,14 @@ class Epochs:
         Where the broker gives none it is the one behind what the `candidate` knows, who
         hears of the last one who led.
         """
-        if self._failed < MOST_FAILED:
-            self._failed += 1  # also where it is cancelled, as its connection is lost
-            try:
-                async with asyncio.timeout(EPOCH_SECONDS):
-                    if candidate.last_epoch:
-                        await self._let_vote(await connection.channel())
-                    await self._recall(connection, candidate.hear)
-                    epoch = await self._keep(connection, candidate.last_epoch + 1)
-            except (BrokerDown, *FOREIGN) as error:
-                if not connection.is_closed:
-                    self._failed = 0
-                log.debug("epoch_failed", reason=str(error))
-            else:
-                self._failed = 0
-                return epoch, True
-        else:
+        self._failed += 1  # also where it is cancelled, as its connection is lost
+        counted = None
+        if self._failed <= MOST_FAILED:
+            counted = await self._maybe_counted(connection, candidate)
+        if counted is not None or not connection.is_closed:
             self._failed = 0
+        if counted is not None:
+            return counted, True
         epoch = candidate.last_epoch + 1
         log.warning(
             "epoch_not_kept",
@@ -72,6 +63,20 @@ class Epochs:
             todo="see RabbitMQ's alarms and its queues of epochs and heartbeats: it keeps none",
         )
         return epoch, False
+
+    async def _maybe_counted(
+        self, connection: AbstractConnection, candidate: Candidate
+    ) -> int | None:
+        """Return the next one once the broker has it, None where it does not take it in time."""
+        try:
+            async with asyncio.timeout(EPOCH_SECONDS):
+                if candidate.last_epoch:
+                    await self._let_vote(await connection.channel())
+                await self._recall(connection, candidate.hear)
+                return await self._keep(connection, candidate.last_epoch + 1)
+        except (BrokerDown, *FOREIGN) as error:
+            log.debug("epoch_failed", reason=str(error))
+            return None
 
     async def _let_vote(self, channel: AbstractChannel) -> None:
         """Wait until both queues say that they hold something, unless they are new.

@@ -118,10 +118,11 @@ class Rig:
         exchange = await self.channel.declare_exchange(EXCHANGE, "topic", durable=True)
         queue = await self.channel.declare_queue(exclusive=True)
         await queue.bind(exchange, f"{agent}.#")
-        await queue.consume(take, no_ack=True)
+        tag = await queue.consume(take, no_ack=True)
         try:
             yield took
         finally:
+            await queue.cancel(tag)
             await queue.delete(if_unused=False, if_empty=False)
 
     @asynccontextmanager
