@@ -213,10 +213,9 @@ async def drain(rig: Rig, backlog: int, live: int) -> Drain:
     most = bridge.most_megabytes
     async with AsyncExitStack() as running:
         async with rig.queue() as queue, rig.heard_of(PROBE) as heard:
+            filling = asyncio.create_task(_last_empty(rig, queue))
             bridge = await running.enter_async_context(rig.bridge(journal=journal))
-            while not (first := await rig.depth(queue)):
-                pass  # a short backlog is gone in no time
-            begin = time.monotonic()
+            begin = await filling
             probing = asyncio.create_task(_probe(bridge))
             end, depth = await rig.wait_for(queue, backlog)
             probing.cancel()
@@ -227,7 +226,15 @@ async def drain(rig: Rig, backlog: int, live: int) -> Drain:
             rate = await sustained(rig, bridge, queue, live)
     journal.unlink()
     seconds = end - begin
-    return Drain((depth - first) / seconds, rate.per_second, seconds, max(heard), most)
+    return Drain(depth / seconds, rate.per_second, seconds, max(heard), most)
+
+
+async def _last_empty(rig: Rig, queue: AbstractQueue) -> float:
+    """Return when a queue was seen empty for the last time (monotonic)."""
+    seen = time.monotonic()
+    while not await rig.depth(queue):
+        seen = time.monotonic()
+    return seen
 
 
 async def _probe(bridge: Bridge) -> None:
