@@ -20,6 +20,9 @@ from aiormq.connection import TCPTransportFactory, TLSTransportFactory
 from pamqp.commands import Basic
 from yarl import URL
 
+LONGEST_FRAME_BYTES = 2**32 - 1
+"""What AMQP can count, for a broker that sets no limit: its `frame_max` is 0 then."""
+
 
 class DirectTransport(TransportFactory):
     """Makes the transport of a connection, as the library would, and `shorten`s the way to it."""
@@ -130,6 +133,7 @@ class Express:
         self._channel = channel
         self._on_confirm = on_confirm
         self._turn = asyncio.Lock()  # what has the lower number is written first
+        self._in_line = 0  # that have their numbers and wait for their turn
         # The library would want a future for each message. Here alone one hears of all confirms:
         channel._on_confirm_frame = self._take  # type: ignore[method-assign] # noqa: SLF001 - no public way
 
@@ -140,8 +144,8 @@ class Express:
 
     @property
     def frame_max(self) -> int:
-        """The size of the largest frame that the broker takes."""
-        return int(self._channel.connection.connection_tune.frame_max)
+        """The size of the largest frame that the broker takes, in bytes."""
+        return int(self._channel.connection.connection_tune.frame_max) or LONGEST_FRAME_BYTES
 
     @property
     def next_number(self) -> int:
@@ -151,7 +155,7 @@ class Express:
     @property
     def is_free(self) -> bool:
         """Whether something can be written without waiting."""
-        is_waited_for = self._turn.locked() or self._channel.write_queue.full()
+        is_waited_for = self._in_line > 0 or self._channel.write_queue.full()
         return not (self._channel.is_closed or is_waited_for)
 
     def send_now(self, payload: bytes, count: int) -> None:
@@ -167,8 +171,12 @@ class Express:
         self._channel.delivery_tag += count
         drained: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         frame = ChannelFrame(payload=payload, should_close=False, drain_future=drained)
-        async with self._turn:
-            await self._channel.write_queue.put(frame)
+        self._in_line += 1
+        try:
+            async with self._turn:
+                await self._channel.write_queue.put(frame)
+        finally:
+            self._in_line -= 1
         await drained
 
     async def _take(self, frame: Basic.Ack | Basic.Nack | Basic.Reject) -> None:

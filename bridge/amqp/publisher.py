@@ -96,7 +96,8 @@ class Publisher:
         )
         on_ready()
         journal.hand_to(flow.take)
-        working = {asyncio.create_task(work) for work in (flow.send(), flow.watch())}
+        work = (flow.send(), flow.send_again(), flow.watch())
+        working = {asyncio.create_task(each) for each in work}
         try:
             # A reply can bring its channel down; without one nobody would get any more.
             await asyncio.wait(
@@ -106,7 +107,7 @@ class Publisher:
         finally:
             self._outbox.attach(None)
             journal.hand_to(None)
-            self._sent = max(self._sent, flow.end())
+            self._sent = max(self._sent, flow.last_sent)
             self._observer.hindered("broker", None)
             for task in working:
                 task.cancel()
@@ -142,10 +143,8 @@ class _Flow:
         self._window = Window(journal.settled)
         self._room = asyncio.Event()
         self._is_waiting = False  # for the journal
-        self._waits = delays()
         self._again: list[Sealed] = []  # refused
-        self._timer: asyncio.TimerHandle | None = None
-        self._resending: asyncio.Task[None] | None = None
+        self._refused = asyncio.Event()
 
     async def send(self) -> None:
         """Send what the journal has, as long as there is room in the window for so many."""
@@ -158,12 +157,21 @@ class _Flow:
             self._is_waiting = False
             last = self._window.last  # which `take` may have raised meanwhile
             batch = [each for each in batch if each.sequence > last]
-            while not self._gate.may_publish:  # noqa: ASYNC110 - asking is what finds it out
-                await asyncio.sleep(GATE_SECONDS)
+            await self._wait_at_gate()
             if batch and batch[0].sequence <= self._sent_before:
                 again = sum(each.sequence <= self._sent_before for each in batch)
                 self._observer.repeated(again)
             await self._put(batch)
+
+    async def send_again(self) -> None:
+        """Send what was refused once more, after a while that grows."""
+        for seconds in delays():
+            await self._refused.wait()
+            await asyncio.sleep(seconds)
+            await self._wait_at_gate()
+            self._refused.clear()
+            again, self._again = self._again, []
+            await self._put(again)
 
     def take(self, messages: Sequence[Sealed]) -> bool:
         """Send what was just committed, where it is what `send` waits for; return whether it was.
@@ -191,13 +199,15 @@ class _Flow:
             if since is not None and loop.time() - max(since, blocked_at) > self._confirm_seconds:
                 raise BrokerDown(f"not confirmed within {self._confirm_seconds:g} s")
 
-    def end(self) -> int:
-        """Send nothing again any more; return the highest number that was sent."""
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._resending is not None:
-            self._resending.cancel()
+    @property
+    def last_sent(self) -> int:
+        """The highest number that was sent."""
         return self._window.last
+
+    async def _wait_at_gate(self) -> None:
+        """Wait until this bridge may say something."""
+        while not self._gate.may_publish:  # noqa: ASYNC110 - asking is what finds it out
+            await asyncio.sleep(GATE_SECONDS)
 
     async def _put(self, batch: Sequence[Sealed]) -> None:
         """Put messages on the wire, in order."""
@@ -251,16 +261,7 @@ class _Flow:
                 "see which",
             )
         self._again += [message for message, tries in refused if tries < MOST_TRIES]
-        if self._again and self._timer is None:
-            self._timer = loop.call_later(next(self._waits), self._send_again)
+        if self._again:
+            self._refused.set()
         self._journal.settle(self._window.settled)
         self._room.set()
-
-    def _send_again(self) -> None:
-        loop = asyncio.get_running_loop()
-        if not self._gate.may_publish:
-            self._timer = loop.call_later(GATE_SECONDS, self._send_again)
-            return
-        self._timer = None
-        again, self._again = self._again, []
-        self._resending = asyncio.create_task(self._put(again))

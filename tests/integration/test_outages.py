@@ -35,6 +35,20 @@ async def test_tactium_absent_at_the_start(open_site: OpenSite) -> None:
         assert named(logs, "link_waiting", "link_up") == ["link_waiting", "link_up"]
 
 
+async def test_a_broker_without_a_limit_to_its_frames(
+    open_site: OpenSite, rabbitmq: RabbitMQNode
+) -> None:
+    """It says 0, and gets each body in one frame."""
+    await rabbitmq.ctl("eval", "application:set_env(rabbit, frame_max, 0).")
+    try:
+        async with open_site() as site, site.bridge():
+            await site.next_data("main.link.up")
+            await site.say("<ana><S><1>$")
+            assert (await site.next_data("ana.agent.status"))["code"] == 1
+    finally:
+        await rabbitmq.ctl("eval", "application:set_env(rabbit, frame_max, 131072).")
+
+
 async def test_tactium_gone_for_a_while(open_site: OpenSite) -> None:
     """One line when it goes, one when it is back, and events flow again by themselves."""
     async with open_site() as site:

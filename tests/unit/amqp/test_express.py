@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import cast
 
 import aio_pika
@@ -15,7 +16,7 @@ from aiormq.abc import ChannelFrame
 from aiormq.connection import Connection, FrameGenerator, TCPTransportFactory, TLSTransportFactory
 from yarl import URL
 
-from bridge.amqp.express import DirectTransport, Shortcut
+from bridge.amqp.express import LONGEST_FRAME_BYTES, DirectTransport, Express, Shortcut
 
 CLOSING = ChannelFrame(payload=b"bye", should_close=True)
 
@@ -210,3 +211,38 @@ async def test_nothing_is_written_to_what_is_closing(
     shortcut.put_nowait(frame(b"1"))
     assert (await queue.get()).payload == b"1"
     assert writer.written == []
+
+
+def express_on(queue: asyncio.Queue[ChannelFrame], *, frame_max: int = 0) -> Express:
+    channel = SimpleNamespace(
+        delivery_tag=0,
+        is_closed=False,
+        write_queue=queue,
+        connection=SimpleNamespace(connection_tune=SimpleNamespace(frame_max=frame_max)),
+    )
+    return Express(cast("Channel", channel), lambda *_, **__: None)
+
+
+def test_a_broker_without_a_limit_takes_frames_of_any_length(
+    queue: asyncio.Queue[ChannelFrame],
+) -> None:
+    assert express_on(queue, frame_max=4_096).frame_max == 4_096
+    assert express_on(queue, frame_max=0).frame_max == LONGEST_FRAME_BYTES
+
+
+async def test_what_has_its_number_is_not_overtaken(queue: asyncio.Queue[ChannelFrame]) -> None:
+    """Nothing is written now while others are in line, whose numbers are lower."""
+    express = express_on(queue)
+    assert express.is_free
+    queue.put_nowait(frame(b"0"))
+    sending = {asyncio.create_task(express.send(payload, 1)) for payload in (b"1", b"2")}
+    written: list[bytes] = []
+    while len(written) < 3:
+        await asyncio.sleep(0)
+        while not queue.empty():
+            written.append(queue.get_nowait().payload)
+            assert express.is_free == (len(written) == 3), written
+    assert written == [b"0", b"1", b"2"]
+    for task in sending:
+        task.cancel()
+    await asyncio.wait(sending)
