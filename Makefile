@@ -32,10 +32,10 @@ databases: $(READY) broker ## the tests over PostgreSQL and MariaDB, each on a p
 	@$(BIN)/python -m tests.databases.install
 	@DATABASES=1 $(BIN)/pytest --numprocesses 2 --dist worksteal -k "postgresql or mariadb"
 
-bench: $(READY) broker ## the bridge beside its yardsticks, with a table; three minutes (ROUNDS=9: ten; BACKLOG=1000000: fifteen)
+bench: $(READY) broker ## the bridge beside its yardsticks, with a table; three minutes (ROUNDS=9: ten; BACKLOG=1000000: twenty)
 	@$(BIN)/python -m tests.bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(BACKLOG),--backlog $(BACKLOG))
 
-plots: $(READY) broker ## cost against size, as a picture; half an hour
+plots: $(READY) broker ## cost against size, as a picture; a quarter of an hour
 	@$(PYTHON) -m pip --python $(BIN)/python install --quiet '.[plots]'
 	@$(BIN)/python -m tests.bench --sizes
 

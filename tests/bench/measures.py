@@ -186,8 +186,8 @@ async def _send(rig: Rig, where: str, request: Message) -> None:
 class Drain(NamedTuple):
     """How a backlog went out, beside what was said meanwhile and after it.
 
-    `late_seconds` is the longest that an event took which was said while it drained,
-    `seconds` the time of the drain; `megabytes` is the most memory.
+    The warm-up is left out. `late_seconds` is the longest that an event took which was
+    said while the rest drained, `seconds` the time of that; `megabytes` is the most memory.
     """
 
     per_second: float
@@ -213,9 +213,9 @@ async def drain(rig: Rig, backlog: int, live: int) -> Drain:
     most = bridge.most_megabytes
     async with AsyncExitStack() as running:
         async with rig.queue() as queue, rig.heard_of(PROBE) as heard:
-            filling = asyncio.create_task(_last_empty(rig, queue))
+            warming_up = asyncio.create_task(rig.wait_for(queue, round(backlog * WARM_UP)))
             bridge = await running.enter_async_context(rig.bridge(journal=journal))
-            begin = await filling
+            begin, first = await warming_up
             probing = asyncio.create_task(_probe(bridge))
             end, depth = await rig.wait_for(queue, backlog)
             probing.cancel()
@@ -226,15 +226,7 @@ async def drain(rig: Rig, backlog: int, live: int) -> Drain:
             rate = await sustained(rig, bridge, queue, live)
     journal.unlink()
     seconds = end - begin
-    return Drain(depth / seconds, rate.per_second, seconds, max(heard), most)
-
-
-async def _last_empty(rig: Rig, queue: AbstractQueue) -> float:
-    """Return when a queue was seen empty for the last time (monotonic)."""
-    seen = time.monotonic()
-    while not await rig.depth(queue):
-        seen = time.monotonic()
-    return seen
+    return Drain((depth - first) / seconds, rate.per_second, seconds, max(heard), most)
 
 
 async def _probe(bridge: Bridge) -> None:

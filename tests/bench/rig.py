@@ -8,12 +8,13 @@ from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 from urllib.parse import unquote, urlsplit
 
 import psutil
 from aio_pika import connect
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
+from aiormq.connection import Connection as Underlay
 
 from bridge.sandbox import private_rabbitmq
 from bridge.settings import AmqpSettings, HttpSettings, JournalSettings, LinkSettings, Settings
@@ -76,8 +77,11 @@ class Bridge:
 class Rig:
     """The broker, and a folder for journals."""
 
-    def __init__(self, url: str, channel: AbstractChannel, folder: Path) -> None:
+    def __init__(
+        self, url: str, channel: AbstractChannel, folder: Path, broker_version: str
+    ) -> None:
         self.url = url
+        self.broker_version = broker_version
         parts = urlsplit(url)
         self.port = parts.port or 0
         self.vhost = unquote(parts.path[1:]) or "/"
@@ -182,4 +186,7 @@ async def open_rig(folder: Path) -> AsyncIterator[Rig]:
 async def rig_on(url: str, folder: Path) -> AsyncIterator[Rig]:
     """Use a broker that runs already."""
     async with await connect(url) as connection:
-        yield Rig(url, await connection.channel(on_return_raises=True), folder)
+        assert connection.transport is not None, "it is connected"
+        underlay = cast("Underlay", connection.transport.connection)
+        version = str(underlay.server_properties.get("version"))
+        yield Rig(url, await connection.channel(on_return_raises=True), folder, version)

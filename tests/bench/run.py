@@ -1,7 +1,7 @@
 """The bench: the bridge beside its yardsticks, on one broker, in one run.
 
-Each round takes every figure and its yardstick one right after the other, so that
-both meet the machine in the same mood; what counts is the median of the rounds.
+Each round takes every figure and its yardstick soon after one another, so that both
+meet the machine in the same mood; what counts is the median of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from statistics import harmonic_mean
 from typing import NamedTuple
 
+from bridge.loop import Loop, fastest
 from tests.bench import measures
 from tests.bench.figures import Figure, Goal, Report
 from tests.bench.rig import Bridge, Durability, Kind, Rig
@@ -56,7 +57,7 @@ class Scale:
     seconds: float = 3.0
     commands: int = 300
     backlog: int = 40_000
-    idle_seconds: float = 8.0
+    idle_seconds: float = 20.0
     frames: int = 300_000
 
 
@@ -109,9 +110,10 @@ class Bench:
         self._note("drained in", drained.seconds)
         self._note("late", drained.late_seconds)
         self._note("memory, backlog", drained.megabytes)
-        count = scale.events // 3
+        warm_up = round(scale.events * measures.WARM_UP)
         async with rig.queue():
-            self._note("aio-pika", await aio_pika_rate(rig, count // 5, count, self._size))
+            bare = await aio_pika_rate(rig, warm_up, scale.events, self._size)
+        self._note("aio-pika", bare)
         self._note("decoder", measures.decoded(scale.frames))
 
     async def _rate(self, bridge: Bridge, kind: Kind) -> None:
@@ -263,9 +265,13 @@ class Bench:
         return figures
 
     def _conditions(self) -> list[str]:
+        loop = "asyncio" if fastest() is Loop else "uvloop"
         conditions = [
-            "one private RabbitMQ node for all, durable queues bound with `#`, persistent messages",
+            f"one private RabbitMQ {self._rig.broker_version} for all",
+            "durable queues bound with `#`, persistent messages",
+            f"the bridge in the event loop of {loop}, aio-pika in that of asyncio",
             f"bodies of {self._size} bytes, medians of {self._scale.rounds} rounds",
+            f"idle CPU in one look of {self._scale.idle_seconds:g} s",
         ]
         if self._syslog_ng is None:
             conditions.append("no syslog-ng with its AMQP destination here to compare with")
