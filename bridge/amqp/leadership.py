@@ -103,6 +103,7 @@ class AmqpLeadership:
         self._proved_at = 0.0  # by the clock of `_time`
         self._doubted = asyncio.Event()
         self._sure = asyncio.Event()
+        self._was_blocked = False
         self._surviving: str | None = None  # the queue of a connection before
         self._epochs = Epochs(topology, herald, envelope.source)
         self._is_stopping = False
@@ -253,7 +254,7 @@ class AmqpLeadership:
                 known = leader
                 await self._listen(candidate, following, leader, is_new=is_new)
             elif has_led and is_silent:
-                if await self._is_held_up(following):
+                if await self._may_speak_yet(following):
                     silent_since = loop.time()
                 else:
                     await self._go_on_alone(candidate, "who has the broker's leadership is silent")
@@ -269,11 +270,18 @@ class AmqpLeadership:
         if is_new or following.is_told_nothing:
             await following.ask()
 
-    async def _is_held_up(self, following: Following) -> bool:
-        """Return whether an alarm of the broker's may be why the leader is silent."""
+    async def _may_speak_yet(self, following: Following) -> bool:
+        """Return whether an alarm of the broker's may be why the leader is silent.
+
+        Also one that has ended since this was asked last: a busy leader takes its time then.
+        """
+        begin = asyncio.get_running_loop().time()
         if self._state in ("waiting", "doubting") and not await self._herald.is_blocked():
             await following.ask()  # who has not spoken does not know of an alarm
-        return await self._herald.is_blocked()
+        is_slow = asyncio.get_running_loop().time() - begin > BEAT_SECONDS  # it began in one
+        was_blocked = self._was_blocked
+        self._was_blocked = is_slow or await self._herald.is_blocked()
+        return self._was_blocked or was_blocked or self._leader is not None
 
     def _expect_to_be_told(self) -> None:
         """Be ready no sooner than this bridge knows what the one who leads knows."""
