@@ -32,7 +32,7 @@ databases: $(READY) broker ## the tests over PostgreSQL and MariaDB, each on a p
 	@$(BIN)/python -m tests.databases.install
 	@DATABASES=1 $(BIN)/pytest --numprocesses 2 --dist worksteal -k "postgresql or mariadb"
 
-bench: $(READY) broker ## the bridge beside its yardsticks, with a table; three minutes (ROUNDS=9: ten; BACKLOG=1000000: twenty)
+bench: $(READY) broker ## the bridge beside its yardsticks, with a table; four minutes (ROUNDS=9: twelve; BACKLOG=1000000: twenty)
 	@$(BIN)/python -m tests.bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(BACKLOG),--backlog $(BACKLOG))
 
 plots: $(READY) broker ## cost against size, as a picture; a quarter of an hour
