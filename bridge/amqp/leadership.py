@@ -103,7 +103,7 @@ class AmqpLeadership:
         self._proved_at = 0.0  # by the clock of `_time`
         self._doubted = asyncio.Event()
         self._sure = asyncio.Event()
-        self._was_blocked = False
+        self._was_blocked = False  # by an alarm, when the leader's silence was looked at last
         self._surviving: str | None = None  # the queue of a connection before
         self._epochs = Epochs(topology, herald, envelope.source)
         self._is_stopping = False
@@ -196,7 +196,7 @@ class AmqpLeadership:
 
     async def _follow(self, candidate: Candidate, connection: AbstractConnection) -> Following:
         """Follow whoever leads, from now on."""
-        self._leader = None
+        self._leader, self._was_blocked = None, False
         channel = await connection.channel()
         if self._surviving is not None:
             await self._topology.release_standby(channel, self._surviving)
