@@ -60,6 +60,11 @@ class Scale:
     idle_seconds: float = 20.0
     frames: int = 300_000
 
+    @property
+    def warm_up(self) -> int:
+        """How many events come first and are left out."""
+        return round(self.events * measures.WARM_UP)
+
 
 USUAL = Scale()
 SMALL = Scale(1, 5_000, 0.3, 5, 1_000, 0.2, 3_000)
@@ -110,9 +115,8 @@ class Bench:
         self._note("drained in", drained.seconds)
         self._note("late", drained.late_seconds)
         self._note("memory, backlog", drained.megabytes)
-        warm_up = round(scale.events * measures.WARM_UP)
         async with rig.queue():
-            bare = await aio_pika_rate(rig, warm_up, scale.events, self._size)
+            bare = await aio_pika_rate(rig, scale.warm_up, scale.events, self._size)
         self._note("aio-pika", bare)
         self._note("decoder", measures.decoded(scale.frames))
 
@@ -127,7 +131,7 @@ class Bench:
         async def measure(properties: Properties) -> None:
             async with self._rig.queue(kind):
                 rate = await self._ceiling.rate(
-                    self._rig, round(count * measures.WARM_UP), count, self._size, properties
+                    self._rig, self._scale.warm_up, count, self._size, properties
                 )
             ceilings[properties].append(rate)
 
@@ -145,8 +149,7 @@ class Bench:
             await self._rate_of_lines(self._syslog_ng, kind)
 
     async def _rate_of_lines(self, syslog_ng: SyslogNg, kind: Kind) -> None:
-        count = self._scale.events
-        warm_up = round(count * measures.WARM_UP)
+        count, warm_up = self._scale.events, self._scale.warm_up
         for lines in SYSLOG_NG:
             if lines.kind == kind:
                 async with self._rig.queue(kind) as queue:
