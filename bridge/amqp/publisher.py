@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, cast
@@ -182,21 +183,24 @@ class _Flow:
         is_small = len(messages) <= min(FEW, self._window.room)
         if not (is_next and is_small and self._express.is_free and self._gate.may_publish):
             return False
+        first = self._express.next_number
         self._express.send_now(self._marshal(messages), len(messages))
+        self._window.send(first, messages, time.monotonic())  # after it: each moment counts
         return True
 
     async def watch(self) -> None:
         """Raise `BrokerDown` where a message is not confirmed in time."""
-        loop = asyncio.get_running_loop()
         blocked_at = 0.0  # when it was seen last
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             takes_nothing = await is_blocked(self._channel)
             self._observer.hindered("broker", _BLOCKED if takes_nothing else None)
             if takes_nothing:  # it confirms nothing then, and its heartbeats show that it lives
-                blocked_at = loop.time()
+                blocked_at = time.monotonic()
             since = self._window.waiting_since
-            if since is not None and loop.time() - max(since, blocked_at) > self._confirm_seconds:
+            if since is None:
+                continue
+            if time.monotonic() - max(since, blocked_at) > self._confirm_seconds:
                 raise BrokerDown(f"not confirmed within {self._confirm_seconds:g} s")
 
     @property
@@ -212,14 +216,16 @@ class _Flow:
     async def _put(self, batch: Sequence[Sealed]) -> None:
         """Put messages on the wire, in order."""
         if batch:
-            await self._express.send(self._marshal(batch), len(batch))
+            payload = self._marshal(batch)
+            self._window.send(self._express.next_number, batch, time.monotonic())
+            await self._express.send(payload, len(batch))
 
     def _marshal(self, batch: Sequence[Sealed]) -> bytes:
         """Return the bytes of messages that go out now."""
         express = self._express
         channel, frame_max = express.number, express.frame_max
         late_before = datetime.now(UTC) - LATE_AFTER
-        payload = b"".join(
+        return b"".join(
             [
                 publish(
                     message,
@@ -231,8 +237,6 @@ class _Flow:
                 for message in batch
             ]
         )
-        self._window.send(express.next_number, batch, asyncio.get_running_loop().time())
-        return payload
 
     def _on_confirm(self, number: int, *, multiple: bool, taken: bool) -> None:
         """Settle what is confirmed.
@@ -242,12 +246,11 @@ class _Flow:
         for that queue's sake and no more: one subscriber must not keep events from all
         others.
         """
-        loop = asyncio.get_running_loop()
         in_flight, since = self._window.in_flight, self._window.waiting_since
         refused = self._window.confirm(number, multiple=multiple, taken=taken)
         if taken and since is not None:
             count = in_flight - self._window.in_flight
-            self._observer.confirmed(count, loop.time() - since)
+            self._observer.confirmed(count, time.monotonic() - since)
         given_up = [message for message, tries in refused if tries >= MOST_TRIES]
         for message in given_up:
             self._window.give_up(message)

@@ -22,7 +22,8 @@ from bridge.journal.files import Files
 from bridge.journal.missed import Missed
 from bridge.journal.room import Room
 from bridge.journal.sealing import gap_of, news_of
-from bridge.journal.store import Dropped, News, State, Store, both
+from bridge.journal.state import Dropped, State, both
+from bridge.journal.store import News, Store
 from bridge.journal.waiting import Entry, Waiting
 from bridge.journal.writer import Writer, Writing
 from bridge.messages.envelope import Sealed

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from itertools import count
 
-from bridge.journal.store import Dropped, News
+from bridge.journal.state import Dropped
+from bridge.journal.store import News
 from bridge.journal.waiting import Entry
 from bridge.messages.envelope import Envelope, timestamp
 from bridge.messages.notices import Gap

@@ -4,6 +4,9 @@ A message is in the file before it is published and leaves it after the broker's
 confirm. A commit is one transaction for all that changed together: new messages,
 the last number given, what is settled, what had to be dropped. What one commit
 brings stays together in the file, and makes way together when that is full.
+
+In quiet times a commit is a single row: what changes with a few messages stands
+beside them, until a larger commit brings the other tables up to date.
 """
 
 from __future__ import annotations
@@ -11,28 +14,26 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import Literal, cast
 
 import orjson
 
 from bridge.core.notes import Note
-from bridge.errors import JournalUnwritable
+from bridge.errors import JournalCorrupt, JournalUnwritable
 from bridge.journal import batch, rows
 from bridge.journal.checkpoint import Checkpoints
 from bridge.journal.commands import Commands, Memory
 from bridge.journal.rows import RowsRead
-from bridge.journal.sqlite import SQL, lock, moment, number, queries, translated, translation
+from bridge.journal.sqlite import SQL, lock, queries, translated, translation
+from bridge.journal.state import Dropped, State, both
 from bridge.messages.envelope import Sealed
 
 Durability = Literal["power", "process"]
-_From = TypeVar("_From")
-_To = TypeVar("_To")
-
 _SYNCHRONOUS: dict[Durability, str] = {"power": "FULL", "process": "NORMAL"}
 _QUERIES = queries("messages")
 
@@ -65,37 +66,10 @@ MOST_DELETED = 2_000
 DELETED_TOGETHER = 256
 """Confirmed messages that stay in the file until there are so many, or nothing else to write."""
 
-_VERSION = 6
+FEW_MESSAGES = 32
+"""Messages beside which all that changed with them can stand."""
 
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """What had to make way and was not told of yet: how many, and from when to when."""
-
-    messages: int
-    first: datetime
-    last: datetime
-
-
-def both(earlier: Dropped | None, later: Dropped | None) -> Dropped | None:
-    """Return what was dropped earlier and what was dropped later as one."""
-    if earlier is None or later is None:
-        return earlier or later
-    return Dropped(earlier.messages + later.messages, earlier.first, later.last)
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What outlives the messages."""
-
-    journal_id: str
-    sequence: int = 0  # the last number given
-    first: int = 1  # the lowest number that is neither confirmed nor dropped
-    heard_at: datetime | None = None  # when Tactium could last be heard
-    dropped: Dropped | None = None
-    forgot_at: datetime | None = None  # up to when commands may be forgotten that came again later
-    epoch: int = 0  # of the last time that this bridge led
-    leads: bool = True  # as far as was known when this was written
+_VERSION = 7
 
 
 @dataclass(slots=True)
@@ -127,6 +101,7 @@ class Store:
     ) -> None:
         self.path = path.resolve()
         self._room_until = 0.0
+        self._beside: dict[str, bytes | None] = {}  # states that stand beside messages alone
         with translated(path), ExitStack() as opened:
             opened.callback(os.close, lock(self.path))
             self._database = sqlite3.connect(
@@ -169,7 +144,8 @@ class Store:
     def agents(self) -> list[tuple[str, bytes]]:
         """Return the state of each agent. Raises `JournalUnwritable` or `JournalCorrupt`."""
         with translated(self.path):
-            return self._execute("read_agents").fetchall()
+            known = {**dict(self._execute("read_agents")), **self._beside}
+        return [(agent, state) for agent, state in known.items() if state is not None]
 
     def rows(self) -> dict[str, str]:
         """Return the rows that were noted last. Raises as `agents` does."""
@@ -187,8 +163,12 @@ class Store:
         if news.messages or news.notes:
             self._check_room()
         try:
-            self._execute("begin")
-            self.state, self.bytes, self._gone = self._write_down(news, state, max_bytes)
+            if self._is_little(news, state, max_bytes):
+                self._write_row(news, state)
+            else:
+                self._execute("begin")
+                self.state, self.bytes, self._gone = self._write_down(news, state, max_bytes)
+                self._beside = {}
         except sqlite3.Error as error:
             self._roll_back()
             self.checkpoints.end(self._database)
@@ -202,17 +182,39 @@ class Store:
         self.state = replace(self.state, sequence=sequence, first=sequence + 1)
         self._gone = sequence
 
+    def _is_little(self, news: News, state: State, max_bytes: int) -> bool:
+        """Whether all that changes can stand beside the messages, in one row."""
+        return (
+            0 < len(news.messages) <= FEW_MESSAGES
+            and news.size <= min(batch.MOST_BYTES, max_bytes - self.bytes)
+            and len(news.agents) <= FEW_AGENTS
+            and len(self._beside) < MOST_AGENTS
+            and not (news.notes or news.rows is not None)
+            and state.first - 1 - self._gone < DELETED_TOGETHER
+        )
+
+    def _write_row(self, news: News, state: State) -> None:
+        """Write and commit all of it in one statement."""
+        (row,) = batch.rows(news.messages)
+        agents = {
+            agent: orjson.Fragment(known) if known is not None else None
+            for agent, known in news.agents.items()
+        }
+        self._execute("insert_batch", *row, orjson.dumps((state.row(), agents)))
+        self._beside.update(news.agents)
+        self.state, self.bytes = state, self.bytes + news.size
+
     def _write_down(self, news: News, state: State, max_bytes: int) -> tuple[State, int, int]:
         """Write and commit; return the state, the size and what is gone by it."""
         new = news.messages
         gone, freed = self._delete(state.first - 1, DELETED_TOGETHER if new else 1)
         size = self.bytes - freed + news.size
         for row in batch.rows(new):
-            self._execute("insert_batch", *row)
+            self._execute("insert_batch", *row, None)
         if size > max_bytes:
             state, freed = self._drop(size - max_bytes, state)
             gone, size = state.first - 1, size - freed
-        self._write_agents(news.agents)
+        self._write_agents({**self._beside, **news.agents})
         if news.rows is not None:
             rows.write(self._database, news.rows)
         forgot_at = self._commands.write(news.notes)
@@ -304,18 +306,17 @@ class Store:
             self._execute("create_state", new_journal_id)
             self._write(state)
             return state
-        journal_id, sequence, first, heard_at, dropped, dropped_from, dropped_to, *others = row
-        forgot_at, epoch, leads = others
-        return State(
-            journal_id,
-            sequence,
-            first,
-            _maybe(moment, heard_at),
-            Dropped(dropped, moment(dropped_from), moment(dropped_to)) if dropped else None,
-            _maybe(moment, forgot_at),
-            epoch,
-            bool(leads),
-        )
+        state = State.of(row[0], row[1:])
+        try:
+            for (beside,) in self._execute("read_beside", state.sequence):
+                values, agents = orjson.loads(beside)
+                state = State.of(state.journal_id, values)
+                for agent, known in agents.items():
+                    self._beside[agent] = orjson.dumps(known) if known is not None else None
+        except (ValueError, TypeError, AttributeError) as error:  # SQLite checks no page
+            what = "what stands beside messages is damaged"
+            raise JournalCorrupt(f"{self.path}: {what}: {error}") from None
+        return state
 
     def _write_agents(self, agents: Mapping[str, bytes | None]) -> None:
         """Keep the states: many in one statement, but for what JSON cannot bring to SQLite."""
@@ -332,19 +333,7 @@ class Store:
             self._execute("write_agents", orjson.dumps(some).decode())
 
     def _write(self, state: State) -> None:
-        dropped = state.dropped
-        self._execute(
-            "write_state",
-            state.sequence,
-            state.first,
-            _maybe(number, state.heard_at),
-            dropped.messages if dropped else 0,
-            number(dropped.first) if dropped else None,
-            number(dropped.last) if dropped else None,
-            _maybe(number, state.forgot_at),
-            state.epoch,
-            state.leads,
-        )
+        self._execute("write_state", *state.row())
 
     def _execute(self, name: str, *values: object) -> sqlite3.Cursor:
         return self._database.execute(_QUERIES[name], values)
@@ -352,7 +341,3 @@ class Store:
     def _number(self, name: str, *values: object) -> int:
         (found,) = self._execute(name, *values).fetchone()
         return cast("int", found)
-
-
-def _maybe(convert: Callable[[_From], _To], value: _From | None) -> _To | None:
-    return None if value is None else convert(value)

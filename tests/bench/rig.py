@@ -57,19 +57,21 @@ class Bridge:
 
     async def settle(self) -> float:
         """Wait until all in the journal is confirmed; return when (monotonic)."""
-        await self._until("SELECT sequence >= ? AND first > sequence FROM state", 0)
+        unsettled = "SELECT * FROM batches WHERE last > sequence"
+        query = f"SELECT first > sequence AND NOT EXISTS ({unsettled}) FROM state"  # noqa: S608 - ours
+        await self._until(query)
         return time.monotonic()
 
     async def keep(self, count: int) -> None:
         """Wait until so many messages were written to the journal."""
-        await self._until("SELECT sequence >= ? FROM state", count)
+        await self._until("SELECT coalesce(max(last), 0) >= ? FROM batches", count)
 
-    async def _until(self, query: str, value: int) -> None:
+    async def _until(self, query: str, *values: int) -> None:
         uri = f"{self._journal.absolute().as_uri()}?mode=ro"
         with closing(sqlite3.connect(uri, uri=True)) as database:
 
             def holds() -> bool:
-                return bool(database.execute(query, (value,)).fetchone()[0])
+                return bool(database.execute(query, values).fetchone()[0])
 
             await until(holds, PATIENCE_SECONDS)
 

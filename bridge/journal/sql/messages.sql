@@ -31,7 +31,10 @@ SELECT coalesce(min(last - messages), ?) FROM batches WHERE last = (SELECT min(l
 SELECT coalesce(sum(bytes), 0) FROM batches WHERE last <= ?
 
 -- name: insert_batch
-INSERT INTO batches (last, messages, bytes, heads, bodies) VALUES (?, ?, ?, ?, ?)
+INSERT INTO batches (last, messages, bytes, heads, bodies, beside) VALUES (?, ?, ?, ?, ?, ?)
+
+-- name: read_beside
+SELECT beside FROM batches WHERE last > ? AND beside IS NOT NULL ORDER BY last
 
 -- name: read_batches
 SELECT last, messages, bytes, heads, bodies FROM batches WHERE last > ? ORDER BY last

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -22,7 +23,8 @@ from bridge.journal import batch
 from bridge.journal.commands import SWEEP_EVERY, Memory
 from bridge.journal.reader import Reader
 from bridge.journal.sqlite import SQL, number
-from bridge.journal.store import Dropped, News, Store
+from bridge.journal.state import Dropped
+from bridge.journal.store import DELETED_TOGETHER, FEW_MESSAGES, News, Store
 from bridge.messages.envelope import Sealed
 
 START = datetime(2026, 11, 22, 12, 0, 0, 123456, UTC)
@@ -46,6 +48,14 @@ def commit(store: Store, *sequences: int, settled: int = 0, limit: int = NO_LIMI
     last = max(sequences, default=store.state.sequence)
     state = replace(store.state, sequence=last, first=max(store.first, settled + 1))
     store.commit(News([message(n) for n in sequences]), state, limit)
+
+
+def copy_of(store: Store, folder: Path) -> Store:
+    """Return what a bridge would find that was killed just now."""
+    folder.mkdir()
+    for suffix in ("", "-wal"):
+        shutil.copy(f"{store.path}{suffix}", folder)
+    return open_store(folder)
 
 
 @contextmanager
@@ -183,6 +193,65 @@ def test_states_come_back_as_they_were(tmp_path: Path) -> None:
     store.close()
 
 
+def test_what_stands_beside_messages_counts(tmp_path: Path) -> None:
+    """Though the other tables hear of it later: a bridge that is killed meanwhile has it all."""
+    store = open_store(tmp_path)
+    everybody = {"ana": b'{"call":null}', "eva": b"{}", "zoe": b'{"call":{"id":"1"}}'}
+    store.commit(News([], agents=everybody), store.state, NO_LIMIT)
+    changes: list[dict[str, bytes | None]] = [{"ana": b'{"call":{"id":"2"}}'}, {"zoe": None}, {}]
+    dropped = Dropped(3, START, START + timedelta(seconds=1))
+    for sequence, agents in enumerate(changes, 1):
+        state = replace(store.state, sequence=sequence, heard_at=START, dropped=dropped, epoch=7)
+        store.commit(News([message(sequence)], agents=agents), state, NO_LIMIT)
+    known = {"ana": b'{"call":{"id":"2"}}', "eva": b"{}"}
+    (written,) = store._database.execute("SELECT sequence FROM state").fetchone()
+    assert written == 0
+    assert dict(store.agents()) == known
+
+    killed = copy_of(store, tmp_path / "killed")
+    assert (killed.state, dict(killed.agents())) == (store.state, known)
+    assert (killed.messages, killed.bytes) == (3, 300)
+    known["eva"] = b'{"code":1}'
+    killed.commit(News([], agents={"eva": known["eva"]}), killed.state, NO_LIMIT)  # all tables
+    assert dict(killed._database.execute("SELECT agent, state FROM agents")) == known
+
+    later = copy_of(killed, tmp_path / "later")  # where the rows still have what was so before
+    assert (later.state, dict(later.agents())) == (store.state, known)
+    for each in (store, killed, later):
+        each.close()
+
+
+def test_what_stands_beside_messages_outlives_them(tmp_path: Path) -> None:
+    """When they are confirmed and deleted, the other tables have it."""
+    store = open_store(tmp_path)
+    for sequence in range(1, DELETED_TOGETHER + 1):
+        state = replace(store.state, sequence=sequence)
+        agents = {f"agent{sequence % 20}": b'{"code":%d}' % sequence}
+        store.commit(News([message(sequence)], agents=agents), state, NO_LIMIT)
+    known = dict(store.agents())
+    assert len(known) == 20
+    commit(store, DELETED_TOGETHER + 1, settled=DELETED_TOGETHER)
+    store.close()
+    again = open_store(tmp_path)
+    assert dict(again.agents()) == known
+    assert (again.messages, again.bytes, again.first) == (1, 100, DELETED_TOGETHER + 1)
+    again.close()
+
+
+@pytest.mark.parametrize(
+    "damage", ["'['", "x'ff'", "'[1,2]'", "'[[1,2],{}]'", "'[[],[]]'", "'null'"]
+)
+def test_what_stands_beside_messages_may_be_damaged(tmp_path: Path, damage: str) -> None:
+    """Then the file is corrupt, and nothing stays locked."""
+    store = open_store(tmp_path)
+    commit(store, 1)
+    store._database.execute(f"UPDATE batches SET beside = {damage}")  # noqa: S608 - our own text
+    store.close()
+    for _ in range(2):
+        with pytest.raises(JournalCorrupt, match="damaged"):
+            open_store(tmp_path)
+
+
 def test_when_tactium_was_last_heard_is_kept(tmp_path: Path) -> None:
     """To the microsecond, for the gap after a restart."""
     store = open_store(tmp_path)
@@ -203,7 +272,9 @@ def test_a_commit_is_whole_or_nothing(tmp_path: Path, step: str) -> None:
     other.execute(f"CREATE TRIGGER refusal {event} BEGIN SELECT raise(FAIL, 'no'); END")
     other.commit()
     with pytest.raises(JournalUnwritable, match="no"):
-        commit(store, 2, settled=1)
+        commit(store, *range(2, 3 + FEW_MESSAGES), settled=1)
+    with pytest.raises(JournalUnwritable, match="no"):
+        commit(store, *([2] if step == "messages" else []), settled=1)
     other.execute("DROP TRIGGER refusal")
     other.commit()
     other.close()
