@@ -20,12 +20,18 @@ from bridge.messages.replies import SealedReply
 Clock = Callable[[], datetime]
 """Returns the present moment, aware, in UTC."""
 
-Take = Callable[[Sequence[Sealed]], bool]
-"""Is offered messages in their order; returns whether it took them."""
-
-
 Part = Literal["link", "broker", "journal"]
 """What must be well for a bridge to be ready."""
+
+
+class Taker(Protocol):
+    """Is offered messages in their order, as they are committed."""
+
+    def expect(self, messages: Sequence[Sealed]) -> None:
+        """Make ready for these, which are about to be committed."""
+
+    def take(self, messages: Sequence[Sealed]) -> bool:
+        """Return whether these, which were committed, are taken."""
 
 
 class Observer(Protocol):
@@ -237,8 +243,8 @@ class Journal(Protocol):
     async def maybe_oldest(self) -> datetime | None:
         """Return when the oldest was read that the broker has not confirmed; None where none is."""
 
-    def hand_to(self, take: Take | None) -> None:
-        """Offer `take` from now on what was just committed; what it takes need not be read."""
+    def hand_to(self, taker: Taker | None) -> None:
+        """Offer `taker` from now on what was just committed; what it takes need not be read."""
 
     async def read(self, after: int, most: int) -> Sequence[Sealed]:
         """Return up to `most` messages that follow number `after`; wait until there is one."""

@@ -8,7 +8,7 @@ while nothing is being written is committed at once, beside that coroutine.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -20,13 +20,13 @@ from bridge.core.ports import Depth, Observer
 from bridge.errors import JournalCorrupt, JournalUnwritable
 from bridge.journal.files import Files
 from bridge.journal.missed import Missed
+from bridge.journal.outlet import Outlet
 from bridge.journal.room import Room
 from bridge.journal.sealing import gap_of, news_of
 from bridge.journal.state import Dropped, State, both
 from bridge.journal.store import News, Store
 from bridge.journal.waiting import Entry, Waiting
 from bridge.journal.writer import Writer, Writing
-from bridge.messages.envelope import Sealed
 from bridge.settings import JournalSettings
 
 MOST_AT_ONCE = 1_000
@@ -46,7 +46,7 @@ SETTLE_WITHIN_SECONDS = 0.05
 
 
 class Committer:
-    """Takes entries; `offer` gets the messages that each commit brought, and their size.
+    """Takes entries; `outlet` gets the messages that each commit brought.
 
     `settled` is the highest number that the broker has confirmed, `heard_at` when
     Tactium could last be heard, `missed` what may have been begun unheard of, `epoch`
@@ -60,13 +60,13 @@ class Committer:
         files: Files,
         clock: Callable[[], datetime],
         observer: Observer,
-        offer: Callable[[Sequence[Sealed], int], None],
+        outlet: Outlet,
     ) -> None:
         self._settings = settings
         self._files = files
         self._clock = clock
         self._observer = observer
-        self._offer = offer
+        self._outlet = outlet
         self._writer = Writer()
         self._waiting = Waiting()
         self._batch: list[Entry] = []
@@ -291,6 +291,7 @@ class Committer:
                 self._work.set()
             self._note_empty()
 
+        self._outlet.expect(news.messages)
         self._aside = self._writer.begin(
             self._committing(news, state), partial(self._note_commit, news, state)
         )
@@ -365,7 +366,7 @@ class Committer:
             if entry.written is not None and not entry.written.done():
                 entry.written.set_result(None)
         self._batch.clear()
-        self._offer(news.messages, news.size)  # before all else: it is what others wait for
+        self._outlet.offer(news.messages, news.size)  # before all else: it is what others wait for
         made_way = _count(self._store.state.dropped) - _count(intended.dropped)
         self._room.accepted(self._store, made_way=made_way > 0)
         self._room.press(self._waiting.weight)

@@ -19,7 +19,7 @@ from datetime import datetime
 from types import MappingProxyType
 
 from bridge.core.notes import Begun, ClearedUp, Ended, Lasting, Learned
-from bridge.core.ports import Depth, Observer, Remembered, Take
+from bridge.core.ports import Depth, Observer, Remembered, Taker
 from bridge.errors import JournalCorrupt, JournalUnwritable
 from bridge.journal.committer import Committer
 from bridge.journal.files import Files
@@ -52,7 +52,7 @@ class DurableJournal:
         self._rows: Mapping[str, str] = {}
         self._outlet = Outlet(files, self._met_corrupt, observer)
         self._observer = observer
-        self._committer = Committer(settings, files, clock, observer, self._outlet.offer)
+        self._committer = Committer(settings, files, clock, observer, self._outlet)
 
     def __repr__(self) -> str:
         return f"<DurableJournal: {self._settings.path}, {self._committer}>"
@@ -272,9 +272,9 @@ class DurableJournal:
             self._rows = {}
             self._committer.add(Entry(self._clock(), rows=RowsRead({})))
 
-    def hand_to(self, take: Take | None) -> None:
-        """Offer `take` from now on what was just committed; what it takes need not be read."""
-        self._outlet.hand_to(take)
+    def hand_to(self, taker: Taker | None) -> None:
+        """Offer `taker` from now on what was just committed; what it takes need not be read."""
+        self._outlet.hand_to(taker)
 
     async def read(self, after: int, most: int) -> Sequence[Sealed]:
         """Return up to `most` committed messages that follow number `after`; wait for one."""

@@ -10,7 +10,7 @@ from contextlib import suppress
 import structlog
 
 from bridge.core.notes import Lasting
-from bridge.core.ports import Observer, Remembered, Take
+from bridge.core.ports import Observer, Remembered, Taker
 from bridge.errors import JournalCorrupt, JournalUnwritable
 from bridge.journal.files import Files
 from bridge.journal.recent import Recent
@@ -32,15 +32,20 @@ class Outlet:
         self._on_corrupt = on_corrupt
         self._thread = ThreadPoolExecutor(1, "journal-reader")
         self._recent = Recent()
-        self._take: Take | None = None
+        self._taker: Taker | None = None
         self._committed = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<Outlet: {self._recent}>"
 
-    def hand_to(self, take: Take | None) -> None:
-        """Offer `take` from now on what was just committed; what it takes need not be read."""
-        self._take = take
+    def hand_to(self, taker: Taker | None) -> None:
+        """Offer `taker` from now on what was just committed; what it takes need not be read."""
+        self._taker = taker
+
+    def expect(self, messages: Sequence[Sealed]) -> None:
+        """Say what is about to be committed."""
+        if messages and self._taker is not None:
+            self._taker.expect(messages)
 
     def offer(self, messages: Sequence[Sealed], size: int) -> None:
         """Hand out what was just committed, unless it had to make way by that.
@@ -50,7 +55,7 @@ class Outlet:
         first = self._files.store.first
         self._recent.add(messages, size, first)
         is_there = bool(messages) and messages[0].sequence >= first
-        if not (is_there and self._take is not None and self._take(messages)):
+        if not (is_there and self._taker is not None and self._taker.take(messages)):
             self._committed.set()
 
     async def read(self, after: int, most: int) -> Sequence[Sealed]:
