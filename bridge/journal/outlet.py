@@ -53,9 +53,10 @@ class Outlet:
         `size` is that of all bodies.
         """
         first = self._files.store.first
-        self._recent.add(messages, size, first)
         is_there = bool(messages) and messages[0].sequence >= first
-        if not (is_there and self._taker is not None and self._taker.take(messages)):
+        is_taken = is_there and self._taker is not None and self._taker.take(messages)
+        self._recent.add(messages, size, first)
+        if not is_taken:
             self._committed.set()
 
     async def read(self, after: int, most: int) -> Sequence[Sealed]:
