@@ -34,6 +34,7 @@ MOST_AT_ONCE = 512
 FEW = 32
 """Messages that are sent without waiting for the connection to take them."""
 
+_NOTHING: tuple[Sequence[Sealed], bytes] = ((), b"")
 _BLOCKED = "it takes nothing: its memory or disk alarm is on"
 WATCH_SECONDS = 0.5
 GATE_SECONDS = 0.05
@@ -144,7 +145,7 @@ class _Flow:
         self._window = Window(journal.settled)
         self._room = asyncio.Event()
         self._is_waiting = False  # for the journal
-        self._expected: tuple[Sequence[Sealed], bytes] = ((), b"")
+        self._expected = _NOTHING
         self._again: list[Sealed] = []  # refused
         self._refused = asyncio.Event()
 
@@ -177,7 +178,7 @@ class _Flow:
 
     def expect(self, messages: Sequence[Sealed]) -> None:
         """Marshal what is about to be committed: sooner done than when the disk was waited for."""
-        if len(messages) <= FEW:
+        if self._may_take(messages):
             self._expected = messages, self._marshal(messages)
 
     def take(self, messages: Sequence[Sealed]) -> bool:
@@ -185,17 +186,21 @@ class _Flow:
 
         In quiet times nothing has to be woken for it.
         """
-        is_next = self._is_waiting and messages[0].sequence == self._window.last + 1
-        is_small = len(messages) <= min(FEW, self._window.room)
-        if not (is_next and is_small and self._express.is_free and self._gate.may_publish):
+        (expected, payload), self._expected = self._expected, _NOTHING
+        if not self._may_take(messages):
             return False
         first = self._express.next_number
-        expected, payload = self._expected
         if expected is not messages or _is_late(messages[0], datetime.now(UTC)):
             payload = self._marshal(messages)
         self._express.send_now(payload, len(messages))
         self._window.send(first, messages, time.monotonic())  # after it: each moment counts
         return True
+
+    def _may_take(self, messages: Sequence[Sealed]) -> bool:
+        """Return whether these are what `send` waits for, are few, and can go out at once."""
+        is_next = self._is_waiting and messages[0].sequence == self._window.last + 1
+        is_small = len(messages) <= min(FEW, self._window.room)
+        return is_next and is_small and self._express.is_free and self._gate.may_publish
 
     async def watch(self) -> None:
         """Raise `BrokerDown` where a message is not confirmed in time."""
@@ -230,7 +235,7 @@ class _Flow:
             await self._express.send(payload, len(batch))
 
     def _marshal(self, batch: Sequence[Sealed]) -> bytes:
-        """Return the bytes of messages that go out now."""
+        """Return the bytes of messages, which are late or not as they are now."""
         express = self._express
         channel, frame_max = express.number, express.frame_max
         now = datetime.now(UTC)

@@ -31,7 +31,7 @@ class Taker(Protocol):
         """Make ready for these, which are about to be committed."""
 
     def take(self, messages: Sequence[Sealed]) -> bool:
-        """Return whether these, which were committed, are taken."""
+        """Take these, which were committed, or leave them; return whether they were taken."""
 
 
 class Observer(Protocol):

@@ -54,10 +54,13 @@ class Outlet:
         """
         first = self._files.store.first
         is_there = bool(messages) and messages[0].sequence >= first
-        is_taken = is_there and self._taker is not None and self._taker.take(messages)
-        self._recent.add(messages, size, first)
-        if not is_taken:
-            self._committed.set()
+        is_taken = False
+        try:
+            is_taken = is_there and self._taker is not None and self._taker.take(messages)
+        finally:
+            self._recent.add(messages, size, first)
+            if not is_taken:
+                self._committed.set()
 
     async def read(self, after: int, most: int) -> Sequence[Sealed]:
         """Return up to `most` committed messages that follow number `after`; wait for one."""

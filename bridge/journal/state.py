@@ -1,11 +1,13 @@
-"""What the journal knows beside its messages, and the row that the file has of it; pure."""
+"""What the journal knows beside its messages, and how the file has it; pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
+
+import orjson
 
 from bridge.journal.sqlite import moment, number
 
@@ -72,6 +74,30 @@ class State:
             self.epoch,
             self.leads,
         )
+
+
+def beside(state: State, agents: Mapping[str, bytes | None]) -> bytes:
+    """Return what can stand beside messages: the state that they lead to, and those of agents."""
+    states = {
+        name: orjson.Fragment(known) if known is not None else None
+        for name, known in agents.items()
+    }
+    return orjson.dumps((state.row(), states))
+
+
+def read_beside(journal_id: str, last: int, text: bytes) -> tuple[State, dict[str, bytes | None]]:
+    """Return what stands beside messages up to number `last`.
+
+    Raises `ValueError`, `TypeError` or `OverflowError` where it is damaged.
+    """
+    row, states = orjson.loads(text)
+    state = State.of(journal_id, row)
+    if state.sequence != last:
+        raise ValueError(f"{state.sequence} beside number {last}")
+    return state, {
+        name: orjson.dumps(known) if known is not None else None
+        for name, known in dict(states).items()
+    }
 
 
 def _maybe(convert: Callable[[_From], _To], value: _From | None) -> _To | None:

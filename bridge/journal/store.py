@@ -30,7 +30,7 @@ from bridge.journal.checkpoint import Checkpoints
 from bridge.journal.commands import Commands, Memory
 from bridge.journal.rows import RowsRead
 from bridge.journal.sqlite import SQL, lock, queries, translated, translation
-from bridge.journal.state import Dropped, State, both
+from bridge.journal.state import Dropped, State, beside, both, read_beside
 from bridge.messages.envelope import Sealed
 
 Durability = Literal["power", "process"]
@@ -67,7 +67,13 @@ DELETED_TOGETHER = 256
 """Confirmed messages that stay in the file until there are so many, or nothing else to write."""
 
 FEW_MESSAGES = 32
-"""Messages beside which all that changed with them can stand."""
+"""Messages beside which all that changed with them can stand, of few agents."""
+
+MOST_UNFOLDED = 64
+"""Agents whose states only rows of messages have: the next larger commit writes them all."""
+
+MOST_BEHIND = 2 * DELETED_TOGETHER
+"""Messages in the file while what changes stands beside them: who keeps up has no more."""
 
 _VERSION = 7
 
@@ -101,7 +107,7 @@ class Store:
     ) -> None:
         self.path = path.resolve()
         self._room_until = 0.0
-        self._beside: dict[str, bytes | None] = {}  # states that stand beside messages alone
+        self._unfolded: dict[str, bytes | None] = {}  # states that only rows of messages have
         with translated(path), ExitStack() as opened:
             opened.callback(os.close, lock(self.path))
             self._database = sqlite3.connect(
@@ -144,7 +150,7 @@ class Store:
     def agents(self) -> list[tuple[str, bytes]]:
         """Return the state of each agent. Raises `JournalUnwritable` or `JournalCorrupt`."""
         with translated(self.path):
-            known = {**dict(self._execute("read_agents")), **self._beside}
+            known = {**dict(self._execute("read_agents")), **self._unfolded}
         return [(agent, state) for agent, state in known.items() if state is not None]
 
     def rows(self) -> dict[str, str]:
@@ -162,20 +168,22 @@ class Store:
         """
         if news.messages or news.notes:
             self._check_room()
+        rows = len(news.agents) + len(news.notes)
         try:
             if self._is_little(news, state, max_bytes):
                 self._write_row(news, state)
             else:
                 self._execute("begin")
                 self.state, self.bytes, self._gone = self._write_down(news, state, max_bytes)
-                self._beside = {}
+                rows += len(self._unfolded)
+                self._unfolded = {}
         except sqlite3.Error as error:
             self._roll_back()
             self.checkpoints.end(self._database)
             raise translation(self.path, error) from error
         finally:
             self._roll_back()
-        self.checkpoints.committed(self._database, news.size, len(news.agents) + len(news.notes))
+        self.checkpoints.committed(self._database, news.size, rows)
 
     def go_on_from(self, sequence: int) -> None:
         """Count on from this number, as if all up to it had been in this file."""
@@ -188,20 +196,17 @@ class Store:
             0 < len(news.messages) <= FEW_MESSAGES
             and news.size <= min(batch.MOST_BYTES, max_bytes - self.bytes)
             and len(news.agents) <= FEW_AGENTS
-            and len(self._beside) < MOST_AGENTS
+            and len(self._unfolded) < MOST_UNFOLDED
             and not (news.notes or news.rows is not None)
             and state.first - 1 - self._gone < DELETED_TOGETHER
+            and state.sequence - self._gone <= MOST_BEHIND
         )
 
     def _write_row(self, news: News, state: State) -> None:
         """Write and commit all of it in one statement."""
         (row,) = batch.rows(news.messages)
-        agents = {
-            agent: orjson.Fragment(known) if known is not None else None
-            for agent, known in news.agents.items()
-        }
-        self._execute("insert_batch", *row, orjson.dumps((state.row(), agents)))
-        self._beside.update(news.agents)
+        self._execute("insert_batch", *row, beside(state, news.agents))
+        self._unfolded.update(news.agents)
         self.state, self.bytes = state, self.bytes + news.size
 
     def _write_down(self, news: News, state: State, max_bytes: int) -> tuple[State, int, int]:
@@ -214,7 +219,7 @@ class Store:
         if size > max_bytes:
             state, freed = self._drop(size - max_bytes, state)
             gone, size = state.first - 1, size - freed
-        self._write_agents({**self._beside, **news.agents})
+        self._write_agents({**self._unfolded, **news.agents})
         if news.rows is not None:
             rows.write(self._database, news.rows)
         forgot_at = self._commands.write(news.notes)
@@ -308,12 +313,10 @@ class Store:
             return state
         state = State.of(row[0], row[1:])
         try:
-            for (beside,) in self._execute("read_beside", state.sequence):
-                values, agents = orjson.loads(beside)
-                state = State.of(state.journal_id, values)
-                for agent, known in agents.items():
-                    self._beside[agent] = orjson.dumps(known) if known is not None else None
-        except (ValueError, TypeError, AttributeError) as error:  # SQLite checks no page
+            for last, text in self._execute("read_beside", state.sequence):
+                state, agents = read_beside(state.journal_id, last, text)
+                self._unfolded.update(agents)
+        except (ValueError, TypeError, OverflowError) as error:  # SQLite checks no page
             what = "what stands beside messages is damaged"
             raise JournalCorrupt(f"{self.path}: {what}: {error}") from None
         return state

@@ -34,7 +34,7 @@ SELECT coalesce(sum(bytes), 0) FROM batches WHERE last <= ?
 INSERT INTO batches (last, messages, bytes, heads, bodies, beside) VALUES (?, ?, ?, ?, ?, ?)
 
 -- name: read_beside
-SELECT beside FROM batches WHERE last > ? AND beside IS NOT NULL ORDER BY last
+SELECT last, beside FROM batches WHERE last > ? AND beside IS NOT NULL ORDER BY last
 
 -- name: read_batches
 SELECT last, messages, bytes, heads, bodies FROM batches WHERE last > ? ORDER BY last

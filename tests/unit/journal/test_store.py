@@ -24,7 +24,14 @@ from bridge.journal.commands import SWEEP_EVERY, Memory
 from bridge.journal.reader import Reader
 from bridge.journal.sqlite import SQL, number
 from bridge.journal.state import Dropped
-from bridge.journal.store import DELETED_TOGETHER, FEW_MESSAGES, News, Store
+from bridge.journal.store import (
+    DELETED_TOGETHER,
+    FEW_MESSAGES,
+    MOST_BEHIND,
+    MOST_UNFOLDED,
+    News,
+    Store,
+)
 from bridge.messages.envelope import Sealed
 
 START = datetime(2026, 11, 22, 12, 0, 0, 123456, UTC)
@@ -238,9 +245,29 @@ def test_what_stands_beside_messages_outlives_them(tmp_path: Path) -> None:
     again.close()
 
 
-@pytest.mark.parametrize(
-    "damage", ["'['", "x'ff'", "'[1,2]'", "'[[1,2],{}]'", "'[[],[]]'", "'null'"]
-)
+def test_little_stands_beside_messages_only_while_there_are_few(tmp_path: Path) -> None:
+    """Where the broker takes none, all tables are kept up to date: nothing grows without need."""
+    store = open_store(tmp_path)
+    count = MOST_BEHIND + 100
+    for sequence in range(1, count + 1):
+        state = replace(store.state, sequence=sequence)
+        agents: dict[str, bytes | None] = {f"agent{sequence}": b'{"code":%d}' % sequence}
+        store.commit(News([message(sequence)], agents=agents), state, NO_LIMIT)
+    (written,) = store._database.execute("SELECT sequence FROM state").fetchone()
+    assert written == count
+    query = "SELECT count(*) FROM batches WHERE beside IS NOT NULL"
+    (rows,) = store._database.execute(query).fetchone()
+    assert MOST_BEHIND - MOST_BEHIND // MOST_UNFOLDED <= rows < MOST_BEHIND
+    assert len(store.agents()) == count
+    store.close()
+
+
+NUMBER_9 = "[[9,1,null,0,null,null,null,0,true],{}]"
+FAR_FUTURE = f"[[1,1,{10**18},0,null,null,null,0,true],{{}}]"
+TEXTS = ["[", "[1,2]", "[[1,2],{}]", "[[],[]]", "null", NUMBER_9, FAR_FUTURE]
+
+
+@pytest.mark.parametrize("damage", ["x'ff'", *(f"'{text}'" for text in TEXTS)])
 def test_what_stands_beside_messages_may_be_damaged(tmp_path: Path, damage: str) -> None:
     """Then the file is corrupt, and nothing stays locked."""
     store = open_store(tmp_path)
