@@ -168,14 +168,14 @@ class Store:
         """
         if news.messages or news.notes:
             self._check_room()
-        rows = len(news.agents) + len(news.notes)
+        changed = len(news.agents) + len(news.notes)
         try:
             if self._is_little(news, state, max_bytes):
                 self._write_row(news, state)
             else:
                 self._execute("begin")
                 self.state, self.bytes, self._gone = self._write_down(news, state, max_bytes)
-                rows += len(self._unfolded)
+                changed += len(self._unfolded)
                 self._unfolded = {}
         except sqlite3.Error as error:
             self._roll_back()
@@ -183,7 +183,7 @@ class Store:
             raise translation(self.path, error) from error
         finally:
             self._roll_back()
-        self.checkpoints.committed(self._database, news.size, rows)
+        self.checkpoints.committed(self._database, news.size, changed)
 
     def go_on_from(self, sequence: int) -> None:
         """Count on from this number, as if all up to it had been in this file."""
