@@ -28,8 +28,9 @@ from bridge.amqp.topology import Topology
 from bridge.core.bridge import Bridge
 from bridge.core.calls import Calls
 from bridge.core.dispatcher import Dispatcher
+from bridge.core.journal import RowLog
 from bridge.core.policy import Policy, ReplyQueues
-from bridge.core.ports import Link, Observer, RowLog
+from bridge.core.ports import Link, Observer
 from bridge.core.resync import Resync
 from bridge.core.runner import Runner
 from bridge.core.shared_log import SharedLog

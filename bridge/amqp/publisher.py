@@ -20,7 +20,8 @@ from bridge.amqp.session import is_blocked
 from bridge.amqp.topology import Topology
 from bridge.amqp.window import Window
 from bridge.backoff import delays
-from bridge.core.ports import Journal, Observer
+from bridge.core.journal import Journal
+from bridge.core.ports import Observer
 from bridge.errors import BrokerDown
 from bridge.messages.envelope import Sealed
 from bridge.settings import AmqpSettings

@@ -15,10 +15,11 @@ import structlog
 
 from bridge.core.calls import Calls
 from bridge.core.following import Follower
+from bridge.core.journal import Journal
 from bridge.core.leadership import Leader, Leadership
 from bridge.core.lines import Tasks
 from bridge.core.notes import Lasting, Learned
-from bridge.core.ports import Clock, Delivery, Journal, Observer, Publisher
+from bridge.core.ports import Clock, Delivery, Observer, Publisher
 from bridge.core.term import Deafness, Term
 from bridge.messages.notices import GapCause, LeaderGained, LeaderLost
 

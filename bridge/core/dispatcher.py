@@ -16,9 +16,10 @@ from ulid_transform import ulid_now
 
 from bridge.core.calls import Calls
 from bridge.core.jobs import CommandTurn, Job, Question
+from bridge.core.journal import CommandLog, Remembered
 from bridge.core.lines import Lines, Tasks
 from bridge.core.policy import Policy, ReplyQueues
-from bridge.core.ports import Clock, CommandLog, Delivery, Remembered
+from bridge.core.ports import Clock, Delivery
 from bridge.core.results import (
     Request,
     Result,

@@ -12,7 +12,8 @@ import structlog
 
 from bridge.core.calls import Calls
 from bridge.core.correlator import Answer, Correlator, Late, State
-from bridge.core.ports import Clock, CommandLog, Fence, Link
+from bridge.core.journal import CommandLog
+from bridge.core.ports import Clock, Fence, Link
 from bridge.core.results import Result, answered, expired, timed_out, unavailable, uncertain
 from bridge.errors import JournalError, LinkDown, LinkHeld, LinkRefused
 from bridge.messages.commands import GetCurrentCall, GetStatus, MakeCall, WireCommand

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 
+from bridge.core.journal import CommandLog, Remembered
 from bridge.core.leadership import Standbys
 from bridge.core.notes import Begun, Ended
-from bridge.core.ports import CommandLog, Remembered
 from bridge.messages.notices import CommandEnded
 from bridge.messages.replies import SealedReply
 

@@ -18,8 +18,9 @@ import structlog
 from bridge.core.calls import Calls
 from bridge.core.correlator import Answer, Late
 from bridge.core.dispatcher import Dispatcher
+from bridge.core.journal import Journal
 from bridge.core.lines import Tasks
-from bridge.core.ports import Clock, Delivery, Journal, Link
+from bridge.core.ports import Clock, Delivery, Link
 from bridge.core.resync import Resync
 from bridge.messages.commands import ADMINISTRATOR
 from bridge.messages.envelope import Occurrence, timestamp

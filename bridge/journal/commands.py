@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from bridge.core.journal import Remembered
 from bridge.core.notes import Begun, ClearedUp, Ended, Lasting, Learned, Note
-from bridge.core.ports import Remembered
 from bridge.journal.sqlite import moment, number, queries
 from bridge.messages.replies import Outcome, SealedReply
 

@@ -15,8 +15,9 @@ from datetime import datetime
 from functools import partial
 
 from bridge.backoff import delays
+from bridge.core.journal import Depth
 from bridge.core.notes import Learned
-from bridge.core.ports import Depth, Observer
+from bridge.core.ports import Observer
 from bridge.errors import JournalCorrupt, JournalUnwritable
 from bridge.journal.files import Files
 from bridge.journal.missed import Missed

@@ -18,8 +18,9 @@ from contextlib import suppress
 from datetime import datetime
 from types import MappingProxyType
 
+from bridge.core.journal import Depth, Remembered, Taker
 from bridge.core.notes import Begun, ClearedUp, Ended, Lasting, Learned
-from bridge.core.ports import Depth, Observer, Remembered, Taker
+from bridge.core.ports import Observer
 from bridge.errors import JournalCorrupt, JournalUnwritable
 from bridge.journal.committer import Committer
 from bridge.journal.files import Files

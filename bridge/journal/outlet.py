@@ -9,8 +9,9 @@ from contextlib import suppress
 
 import structlog
 
+from bridge.core.journal import Remembered, Taker
 from bridge.core.notes import Lasting
-from bridge.core.ports import Observer, Remembered, Taker
+from bridge.core.ports import Observer
 from bridge.errors import JournalCorrupt, JournalUnwritable
 from bridge.journal.files import Files
 from bridge.journal.recent import Recent

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from bridge.core.journal import Remembered
 from bridge.core.notes import Lasting
-from bridge.core.ports import Remembered
 from bridge.journal import batch
 from bridge.journal.commands import recall, remembered, uncertain
 from bridge.journal.sqlite import queries, translated

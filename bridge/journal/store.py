@@ -150,7 +150,8 @@ class Store:
     def agents(self) -> list[tuple[str, bytes]]:
         """Return the state of each agent. Raises `JournalUnwritable` or `JournalCorrupt`."""
         with translated(self.path):
-            known = {**dict(self._execute("read_agents")), **self._unfolded}
+            known: dict[str, bytes | None] = dict(self._execute("read_agents"))
+        known.update(self._unfolded)
         return [(agent, state) for agent, state in known.items() if state is not None]
 
     def rows(self) -> dict[str, str]:

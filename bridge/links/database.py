@@ -16,7 +16,8 @@ from typing import Any
 
 import structlog
 
-from bridge.core.ports import Clock, Ear, Observer, RowLog
+from bridge.core.journal import RowLog
+from bridge.core.ports import Clock, Ear, Observer
 from bridge.errors import JournalError, LinkDown, LinkError, LinkHeld, LinkSilent, SettingsError
 from bridge.links.engine import open_engine
 from bridge.links.presence import IN_DOUBT, MaySpeak, Presence

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from bridge.core.ports import Depth
+from bridge.core.journal import Depth
 from bridge.messages.envelope import Sealed, timestamp
 from bridge.messages.kinds import OWN
 from bridge.observe.masking import command_name, short_type, shown

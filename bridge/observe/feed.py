@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 
-from bridge.core.ports import Depth
+from bridge.core.journal import Depth
 from bridge.observe.board import Board
 from bridge.observe.metrics import Metrics
 

@@ -23,7 +23,7 @@ import structlog
 from aiohttp import web
 
 from bridge.backoff import delays
-from bridge.core.ports import Depth
+from bridge.core.journal import Depth
 from bridge.observe.door import MOST_WAITING, Door
 from bridge.observe.feed import Feed
 from bridge.observe.watch import Watch

@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from bridge.core.ports import Depth
+from bridge.core.journal import Depth
 from bridge.messages.envelope import Sealed
 from bridge.messages.notices import GapCause
 from bridge.observe.masking import command_name, short_type

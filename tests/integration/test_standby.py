@@ -18,8 +18,8 @@ from yarl import URL
 
 from bridge.amqp import following, leadership, notes, session
 from bridge.app import Program
+from bridge.core.journal import Depth
 from bridge.core.notes import Lasting
-from bridge.core.ports import Depth
 from bridge.errors import BrokerDown
 from bridge.sandbox import RabbitMQNode
 from tests.faults.proxy import FaultProxy

@@ -14,8 +14,9 @@ from zoneinfo import ZoneInfo
 from bridge.core.calls import Calls
 from bridge.core.correlator import Answer, Late
 from bridge.core.dispatcher import Dispatcher
+from bridge.core.journal import Remembered
 from bridge.core.policy import Policy, ReplyQueues
-from bridge.core.ports import Delivery, Ear, Remembered
+from bridge.core.ports import Delivery, Ear
 from bridge.core.runner import Runner
 from bridge.messages.commands import WireCommand
 from bridge.messages.events import Event

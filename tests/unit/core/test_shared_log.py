@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from bridge.core import shared_log
-from bridge.core.ports import CommandLog
+from bridge.core.journal import CommandLog
 from bridge.core.shared_log import SharedLog
 from bridge.errors import JournalUnwritable
 from bridge.messages.notices import CommandEnded

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from bridge.core.ports import Depth
+from bridge.core.journal import Depth
 from bridge.observe.metrics import Metrics
 from bridge.observe.status import Status
 

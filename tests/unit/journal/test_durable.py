@@ -20,8 +20,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.core.calls import Calls
+from bridge.core.journal import Remembered
 from bridge.core.notes import Begun, Ended, Learned
-from bridge.core.ports import Remembered
 from bridge.errors import JournalBusy, JournalUnwritable
 from bridge.journal import committer, durable, recent, store, writer
 from bridge.journal.commands import Memory

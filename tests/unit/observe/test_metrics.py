@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from bridge.core.ports import Depth
+from bridge.core.journal import Depth
 from bridge.observe.metrics import Metrics
 from bridge.observe.status import Status
 
