@@ -18,6 +18,7 @@ import structlog
 
 from bridge.core.ports import Clock, Ear, Observer
 from bridge.errors import InvalidCommand, LinkDown, LinkHeld, LinkSilent, SettingsError
+from bridge.links.patience import Patience, WaitedTooLong
 from bridge.links.presence import IN_DOUBT, MaySpeak, Presence
 from bridge.messages.commands import GetStatus, WireCommand
 from bridge.settings import LinkSettings
@@ -144,15 +145,13 @@ class TcpLink:
         forms = iter(REGISTRATIONS[self._settings.handshake])
         writer.write(next(forms))
         probing = False
+        patience = Patience()
         try:
             while True:
-                silence = asyncio.timeout(self._patience(probing=probing))
                 try:
-                    async with silence:
+                    with patience.within(self._bearable_silence(probing=probing)):
                         data = await reader.read(READ_BYTES)
-                except TimeoutError:
-                    if not silence.expired():
-                        raise  # the kernel's own: the peer is gone
+                except WaitedTooLong:
                     probing = await self._break_silence(writer, forms, ear, probing=probing)
                     continue
                 if self._distrust is not None:
@@ -180,7 +179,7 @@ class TcpLink:
         self._writer = writer
         await self._presence.come_up(ear, reason)
 
-    def _patience(self, *, probing: bool) -> float:
+    def _bearable_silence(self, *, probing: bool) -> float:
         """Return for how many seconds silence is nothing to worry about."""
         if self._writer is None:
             return self._settings.handshake_timeout_seconds
