@@ -75,9 +75,16 @@ class Shortcut:
     def __repr__(self) -> str:
         return f"<Shortcut: {self._queue.qsize()} frames wait>"
 
-    def full(self) -> bool:
-        """Whether `put` would have to wait for others."""
-        return self._queue.full()
+    @property
+    def is_free(self) -> bool:
+        """Whether what is written now goes out at once."""
+        if self._is_over or self._task.cancelling():  # which says goodbye then
+            return False
+        return self._queue.empty() and self._has_room and not self._writer.is_closing()
+
+    def write(self, payload: bytes) -> None:
+        """Write the bytes of frames, where it `is_free`."""
+        self._writer.write(payload)
 
     def put_nowait(self, frame: ChannelFrame) -> None:
         """Write a frame. Raises `asyncio.QueueFull` where too many are before it."""
@@ -98,10 +105,8 @@ class Shortcut:
             await self._queue.put(frame)
 
     def _may_write(self, frame: ChannelFrame) -> bool:
-        self._is_over |= frame.should_close or self._writer.is_closing()
-        if self._is_over or self._task.cancelling():  # which says goodbye then
-            return False
-        return self._queue.empty() and self._has_room
+        self._is_over |= frame.should_close
+        return self.is_free
 
     @property
     def _has_room(self) -> bool:
@@ -109,7 +114,7 @@ class Shortcut:
 
     def _write(self, frame: ChannelFrame) -> None:
         """Write a frame; the task tells whoever wants to know when there is room for more."""
-        self._writer.write(frame.payload)
+        self.write(frame.payload)
         if frame.should_drain and self._has_room:
             frame.drain()
         elif frame.should_drain:
@@ -126,26 +131,20 @@ class Confirmed(Protocol):
 class Express:
     """A channel on which nothing is published but through here.
 
-    Messages are numbered from 1, as the broker numbers them.
+    Messages are numbered from 1, as the broker numbers them. `number` is the channel's
+    own, `frame_max` the size of the largest frame that the broker takes, in bytes.
     """
 
     def __init__(self, channel: Channel, on_confirm: Confirmed) -> None:
+        self.number = channel.number
+        self.frame_max = int(channel.connection.connection_tune.frame_max) or LONGEST_FRAME_BYTES
         self._channel = channel
+        self._lane = cast("Shortcut", channel.write_queue)
         self._on_confirm = on_confirm
         self._turn = asyncio.Lock()  # what has the lower number is written first
         self._in_line = 0  # that have their numbers and wait for their turn
         # The library would want a future for each message. Here alone one hears of all confirms:
         channel._on_confirm_frame = self._take  # type: ignore[method-assign] # noqa: SLF001 - no public way
-
-    @property
-    def number(self) -> int:
-        """The channel's own number."""
-        return self._channel.number
-
-    @property
-    def frame_max(self) -> int:
-        """The size of the largest frame that the broker takes, in bytes."""
-        return int(self._channel.connection.connection_tune.frame_max) or LONGEST_FRAME_BYTES
 
     @property
     def next_number(self) -> int:
@@ -154,14 +153,13 @@ class Express:
 
     @property
     def is_free(self) -> bool:
-        """Whether something can be written without waiting."""
-        is_waited_for = self._in_line > 0 or self._channel.write_queue.full()
-        return not (self._channel.is_closed or is_waited_for)
+        """Whether something can be written at once."""
+        return self._in_line == 0 and self._lane.is_free and not self._channel.is_closed
 
     def send_now(self, payload: bytes, count: int) -> None:
         """Write `count` messages, which must be few, where it `is_free`."""
         self._channel.delivery_tag += count
-        self._channel.write_queue.put_nowait(ChannelFrame(payload=payload, should_close=False))
+        self._lane.write(payload)
 
     async def send(self, payload: bytes, count: int) -> None:
         """Write `count` messages, and wait until the connection takes more.
@@ -174,7 +172,7 @@ class Express:
         self._in_line += 1
         try:
             async with self._turn:
-                await self._channel.write_queue.put(frame)
+                await self._lane.put(frame)
         finally:
             self._in_line -= 1
         await drained

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator
-from contextlib import suppress
 from types import SimpleNamespace
 from typing import cast
 
@@ -17,6 +15,7 @@ from aiormq.connection import Connection, FrameGenerator, TCPTransportFactory, T
 from yarl import URL
 
 from bridge.amqp.express import LONGEST_FRAME_BYTES, DirectTransport, Express, Shortcut
+from tests.unit.amqp.conftest import Writer
 
 CLOSING = ChannelFrame(payload=b"bye", should_close=True)
 
@@ -67,65 +66,6 @@ async def test_the_transport_is_the_one_of_the_library(scheme: str, factory: typ
     await connection.close()
 
 
-class Writer:
-    """What is written to, and what of it the socket has not taken, up to 10 bytes."""
-
-    def __init__(self) -> None:
-        self.written: list[bytes] = []
-        self.is_full = False
-        self.closing = False
-        self.transport = self
-
-    def write(self, data: bytes) -> None:
-        """Take all of it."""
-        self.written.append(data)
-
-    def get_write_buffer_limits(self) -> tuple[int, int]:
-        """Return when it has room again, and until when it has."""
-        return 0, 10
-
-    def get_write_buffer_size(self) -> int:
-        """Return how much the socket has not taken."""
-        return sum(map(len, self.written)) if self.is_full else 0
-
-    def is_closing(self) -> bool:
-        """Whether nothing can be written any more."""
-        return self.closing
-
-
-@pytest.fixture
-def writer() -> Writer:
-    return Writer()
-
-
-@pytest.fixture
-async def queue() -> asyncio.Queue[ChannelFrame]:
-    return asyncio.Queue(1)
-
-
-@pytest.fixture
-async def task() -> AsyncIterator[asyncio.Task[None]]:
-    """That of the library; it takes nothing, and takes its time to end."""
-
-    async def work() -> None:
-        with suppress(asyncio.CancelledError):
-            await asyncio.sleep(60)
-        await asyncio.sleep(0)
-
-    working = asyncio.create_task(work())
-    await asyncio.sleep(0)
-    yield working
-    working.cancel()
-    await asyncio.wait((working,))
-
-
-@pytest.fixture
-def shortcut(
-    queue: asyncio.Queue[ChannelFrame], writer: Writer, task: asyncio.Task[None]
-) -> Shortcut:
-    return Shortcut(queue, cast("asyncio.StreamWriter", writer), task)
-
-
 def frame(payload: bytes, drained: asyncio.Future[None] | None = None) -> ChannelFrame:
     return ChannelFrame(payload=payload, should_close=False, drain_future=drained)
 
@@ -157,7 +97,7 @@ async def test_nothing_overtakes_what_waits(
     shortcut: Shortcut, queue: asyncio.Queue[ChannelFrame], writer: Writer
 ) -> None:
     queue.put_nowait(frame(b"1"))
-    assert shortcut.full()
+    assert not shortcut.is_free
     with pytest.raises(asyncio.QueueFull):
         shortcut.put_nowait(frame(b"2"))
     putting = asyncio.create_task(shortcut.put(frame(b"2")))
@@ -170,14 +110,14 @@ async def test_nothing_overtakes_what_waits(
 
 
 async def test_what_a_full_socket_would_not_take_waits_in_the_queue(
-    shortcut: Shortcut, writer: Writer
+    shortcut: Shortcut, queue: asyncio.Queue[ChannelFrame], writer: Writer
 ) -> None:
     """Which has a bound."""
     writer.is_full = True
     shortcut.put_nowait(frame(b"more than ten"))
     shortcut.put_nowait(frame(b"2"))
     assert writer.written == [b"more than ten"]
-    assert shortcut.full()
+    assert queue.full()
 
 
 async def test_nothing_comes_behind_the_end(
@@ -213,36 +153,46 @@ async def test_nothing_is_written_to_what_is_closing(
     assert writer.written == []
 
 
-def express_on(queue: asyncio.Queue[ChannelFrame], *, frame_max: int = 0) -> Express:
+def express_on(lane: Shortcut, *, frame_max: int = 0) -> Express:
     channel = SimpleNamespace(
+        number=1,
         delivery_tag=0,
         is_closed=False,
-        write_queue=queue,
+        write_queue=lane,
         connection=SimpleNamespace(connection_tune=SimpleNamespace(frame_max=frame_max)),
     )
     return Express(cast("Channel", channel), lambda *_, **__: None)
 
 
-def test_a_broker_without_a_limit_takes_frames_of_any_length(
-    queue: asyncio.Queue[ChannelFrame],
+async def test_a_broker_without_a_limit_takes_frames_of_any_length(shortcut: Shortcut) -> None:
+    assert express_on(shortcut, frame_max=4_096).frame_max == 4_096
+    assert express_on(shortcut, frame_max=0).frame_max == LONGEST_FRAME_BYTES
+
+
+async def test_what_has_its_number_is_not_overtaken(
+    shortcut: Shortcut, queue: asyncio.Queue[ChannelFrame], writer: Writer
 ) -> None:
-    assert express_on(queue, frame_max=4_096).frame_max == 4_096
-    assert express_on(queue, frame_max=0).frame_max == LONGEST_FRAME_BYTES
-
-
-async def test_what_has_its_number_is_not_overtaken(queue: asyncio.Queue[ChannelFrame]) -> None:
     """Nothing is written now while others are in line, whose numbers are lower."""
-    express = express_on(queue)
-    assert express.is_free
+    express = express_on(shortcut)
+
+    def is_free() -> bool:
+        return express.is_free
+
+    assert is_free()
     queue.put_nowait(frame(b"0"))
     sending = {asyncio.create_task(express.send(payload, 1)) for payload in (b"1", b"2")}
-    written: list[bytes] = []
-    while len(written) < 3:
+    queued: list[bytes] = []
+    while len(queued) < 2:
         await asyncio.sleep(0)
-        while not queue.empty():
-            written.append(queue.get_nowait().payload)
-            assert express.is_free == (len(written) == 3), written
-    assert written == [b"0", b"1", b"2"]
+        assert not is_free()
+        queued += [queue.get_nowait().payload for _ in range(queue.qsize())]
+    await asyncio.wait(sending, timeout=1)
+    assert queued == [b"0", b"1"]
+    assert writer.written == [b"2"]
+    assert is_free()
+    express.send_now(b"3", 1)
+    assert writer.written == [b"2", b"3"]
+    assert express.next_number == 4
     for task in sending:
         task.cancel()
     await asyncio.wait(sending)

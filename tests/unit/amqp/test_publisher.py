@@ -10,13 +10,14 @@ from typing import Any, cast
 
 import pytest
 from aiormq import Channel
-from aiormq.abc import ChannelFrame
 
 from bridge.amqp import publisher
+from bridge.amqp.express import Shortcut
 from bridge.amqp.marshal import publish
 from bridge.amqp.publisher import FEW, _Flow
 from bridge.messages.envelope import Sealed
 from bridge.settings import AmqpSettings
+from tests.unit.amqp.conftest import Writer
 
 FRAME_MAX = 131_072
 CHANNEL = 3
@@ -44,17 +45,12 @@ class Journal:
 
 
 @pytest.fixture
-def queue() -> asyncio.Queue[ChannelFrame]:
-    return asyncio.Queue()
-
-
-@pytest.fixture
-async def flow(queue: asyncio.Queue[ChannelFrame]) -> Any:
+async def flow(shortcut: Shortcut) -> Any:
     channel = SimpleNamespace(
         number=CHANNEL,
         delivery_tag=0,
         is_closed=False,
-        write_queue=queue,
+        write_queue=shortcut,
         connection=SimpleNamespace(connection_tune=SimpleNamespace(frame_max=FRAME_MAX)),
     )
     flow = _Flow(
@@ -73,46 +69,42 @@ async def flow(queue: asyncio.Queue[ChannelFrame]) -> Any:
     await asyncio.wait([sending])
 
 
-async def test_what_was_expected_goes_out(flow: _Flow, queue: asyncio.Queue[ChannelFrame]) -> None:
+async def test_what_was_expected_goes_out(flow: _Flow, writer: Writer) -> None:
     """And what was not expected as well, each once and in order."""
     for sequences, is_expected in (([1], True), ([2, 3], True), ([4], False), ([5], True)):
         messages = [message(sequence) for sequence in sequences]
         if is_expected:
             flow.expect(messages)
         assert flow.take(messages)
-        assert queue.get_nowait().payload == on_the_wire(*messages)
+        assert writer.written.pop(0) == on_the_wire(*messages)
     assert flow.last_sent == 5
-    assert queue.empty()
+    assert writer.written == []
 
 
-async def test_what_was_expected_and_is_numbered_anew_does_not(
-    flow: _Flow, queue: asyncio.Queue[ChannelFrame]
-) -> None:
+async def test_what_was_expected_and_is_numbered_anew_does_not(flow: _Flow, writer: Writer) -> None:
     """A commit that failed brings other messages at its next try, under the same numbers."""
     flow.expect([message(1, b'{"first":1}')])
     again = [message(1, b'{"second":1}')]
     assert flow.take(again)
-    assert queue.get_nowait().payload == on_the_wire(*again)
+    assert writer.written.pop(0) == on_the_wire(*again)
 
 
 async def test_what_became_late_while_the_disk_was_waited_for_says_so(
-    flow: _Flow, queue: asyncio.Queue[ChannelFrame], monkeypatch: pytest.MonkeyPatch
+    flow: _Flow, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     messages = [message(1)]
     flow.expect(messages)
     monkeypatch.setattr(publisher, "LATE_AFTER", timedelta(0))
     assert flow.take(messages)
-    assert queue.get_nowait().payload == on_the_wire(*messages, late=True)
+    assert writer.written.pop(0) == on_the_wire(*messages, late=True)
 
 
-async def test_what_is_not_next_or_too_much_is_left(
-    flow: _Flow, queue: asyncio.Queue[ChannelFrame]
-) -> None:
+async def test_what_is_not_next_or_too_much_is_left(flow: _Flow, writer: Writer) -> None:
     """`send` reads it from the journal."""
     ahead = [message(2)]
     many = [replace(message(n)) for n in range(1, FEW + 2)]
     for messages in (ahead, many):
         flow.expect(messages)
         assert not flow.take(messages)
-    assert queue.empty()
+    assert writer.written == []
     assert flow.last_sent == 0
