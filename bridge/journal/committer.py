@@ -319,7 +319,8 @@ class Committer:
             self._holding.cancel()
             self._holding = None
         self._waiting.fill(self._batch, MOST_AT_ONCE)
-        known = self._store.state
+        store = self._store
+        known = store.state
         # What waits was heard later than what is written, and is not safe yet.
         heard_at = known.heard_at if self._waiting else self.heard_at
         if self._waiting:
@@ -327,7 +328,7 @@ class Committer:
         shed, self._shed = self._shed, None
         dropped = both(known.dropped, shed)
         entries = self._batch
-        if dropped is not None and self._room.is_there(self._store):
+        if dropped is not None and self._room.is_there(store):
             entries, dropped = [*entries, gap_of(dropped, self._clock())], None
         news = news_of(entries, self._files.envelope, known.sequence + 1, self.epoch)
         state = State(
@@ -336,7 +337,7 @@ class Committer:
             first=max(known.first, self.settled + 1),
             heard_at=heard_at,
             dropped=dropped,
-            forgot_at=self.forgot_at,
+            forgot_at=self.missed.forgot_at(known.forgot_at),
             epoch=self.epoch,
             leads=self.leads,
         )

@@ -27,7 +27,9 @@ class Missed:
         """Return the moment; `known` is the one that the file has."""
         if self._is_nothing:
             return None
-        return max((each for each in (known, self._until) if each is not None), default=None)
+        if known is None or self._until is None:
+            return known or self._until
+        return max(known, self._until)
 
     def taken(self) -> None:
         """Note that it goes into a commit: from now on the file knows it."""

@@ -5,25 +5,30 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
-from itertools import count
 
+from bridge.core.notes import Note
+from bridge.journal.rows import RowsRead
 from bridge.journal.state import Dropped
 from bridge.journal.store import News
 from bridge.journal.waiting import Entry
-from bridge.messages.envelope import Envelope, timestamp
+from bridge.messages.envelope import Envelope, Sealed, timestamp
 from bridge.messages.notices import Gap
 
 
 def news_of(entries: Sequence[Entry], envelope: Envelope, first: int, epoch: int) -> News:
     """Return what entries bring, their messages numbered from `first` on."""
-    numbers = count(first)
+    sealed: list[Sealed] = []
+    notes: list[Note] = []
+    states: dict[str, bytes | None] = {}
+    rows: RowsRead | None = None
     seal = envelope.seal
-    sealed = [
-        seal(what, next(numbers), entry.at, epoch) for entry in entries for what in entry.what
-    ]
-    notes = [entry.note for entry in entries if entry.note is not None]
-    states = {agent: state for entry in entries for agent, state in entry.states.items()}
-    rows = next((each.rows for each in reversed(entries) if each.rows is not None), None)
+    for entry in entries:  # a plain loop: most often it is one that brings one
+        for number, what in enumerate(entry.what, first + len(sealed)):
+            sealed.append(seal(what, number, entry.at, epoch))
+        if entry.note is not None:
+            notes.append(entry.note)
+        states.update(entry.states)
+        rows = entry.rows or rows
     return News(sealed, notes, states, rows)
 
 
