@@ -57,7 +57,7 @@ class Scale:
     seconds: float = 3.0
     commands: int = 300
     backlog: int = 40_000
-    idle_seconds: float = 20.0
+    idle_seconds: float = 7.0
     frames: int = 300_000
 
     @property
@@ -87,14 +87,14 @@ class Bench:
         for number in range(self._scale.rounds):
             _say(f"round {number + 1} of {self._scale.rounds}")
             await self._round()
-        async with self._rig.bridge() as bridge:
-            share = await measures.idle(bridge, AGENTS_AT_REST, self._scale.idle_seconds)
-            self._note("idle", 100 * share)
         _say(f"took {time.monotonic() - begin:.0f} s")
         return Report.of(self._figures(), self._conditions())
 
     async def _round(self) -> None:
         rig, scale = self._rig, self._scale
+        async with rig.bridge() as bridge:
+            share = await measures.idle(bridge, AGENTS_AT_REST, scale.idle_seconds)
+            self._note("idle", 100 * share)
         async with rig.bridge() as bridge:
             self._size = self._size or await measures.body_bytes(rig, bridge)
             self._note("memory, idle", bridge.megabytes())
@@ -274,7 +274,7 @@ class Bench:
             "durable queues bound with `#`, persistent messages",
             f"the bridge in the event loop of {loop}, aio-pika in that of asyncio",
             f"bodies of {self._size} bytes, medians of {self._scale.rounds} rounds",
-            f"idle CPU in one look of {self._scale.idle_seconds:g} s",
+            f"idle CPU in looks of {self._scale.idle_seconds:g} s",
         ]
         if self._syslog_ng is None:
             conditions.append("no syslog-ng with its AMQP destination here to compare with")
