@@ -139,7 +139,10 @@ class Express:
         self.number = channel.number
         self.frame_max = int(channel.connection.connection_tune.frame_max) or LONGEST_FRAME_BYTES
         self._channel = channel
-        self._lane = cast("Shortcut", channel.write_queue)
+        lane: object = channel.write_queue
+        if not isinstance(lane, Shortcut):
+            raise TypeError("no shortcut leads to this channel: its connection was not shortened")
+        self._lane = lane
         self._on_confirm = on_confirm
         self._turn = asyncio.Lock()  # what has the lower number is written first
         self._in_line = 0  # that have their numbers and wait for their turn

@@ -26,7 +26,8 @@ class Patience:
         self._task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._loop = asyncio.get_running_loop()
         self._until: float | None = None  # of the present wait
-        self._timer_at: float | None = None  # when it fires, where there is one
+        self._timer: asyncio.TimerHandle | None = None
+        self._fires_at = 0.0
         self._cancelled_before = 0  # how often others did
         self._is_over = False
 
@@ -36,9 +37,15 @@ class Patience:
     def within(self, seconds: float) -> Self:
         """Have the wait that begins now last that long at most."""
         self._until = until = self._loop.time() + seconds
-        if self._timer_at is None or until < self._timer_at:
+        if self._timer is None or until < self._fires_at:
             self._set_timer(until)
         return self
+
+    def close(self) -> None:
+        """Let go of the timer: nothing is waited for any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def __enter__(self) -> None:
         self._cancelled_before = self._task.cancelling()
@@ -54,14 +61,13 @@ class Patience:
                 raise WaitedTooLong
 
     def _set_timer(self, at: float) -> None:
-        self._timer_at = at
-        self._loop.call_at(at, self._look, at)
+        self.close()
+        self._fires_at = at
+        self._timer = self._loop.call_at(at, self._look)
 
-    def _look(self, at: float) -> None:
+    def _look(self) -> None:
         """End the wait if it has lasted too long, else look again when it will have."""
-        if at != self._timer_at:
-            return  # another one fires sooner
-        self._timer_at = None
+        self._timer = None
         if self._until is None:
             return
         if self._loop.time() + EARLY_SECONDS >= self._until:

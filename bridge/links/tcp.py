@@ -164,6 +164,7 @@ class TcpLink:
                 if len(data) < READ_BYTES and decoder.is_between_frames:
                     ear.on_caught_up(self._presence.heard_at)
         finally:
+            patience.close()
             writer.close()  # first, for a full journal may hold up what follows
             await self._hand_over(decoder.finish(), writer, ear)
 

@@ -186,6 +186,7 @@ async def test_what_has_its_number_is_not_overtaken(
         await asyncio.sleep(0)
         assert not is_free()
         queued += [queue.get_nowait().payload for _ in range(queue.qsize())]
+        assert is_free() == (len(queued) == 2 and not express._in_line), "others are in line"
     await asyncio.wait(sending, timeout=1)
     assert queued == [b"0", b"1"]
     assert writer.written == [b"2"]
@@ -196,3 +197,23 @@ async def test_what_has_its_number_is_not_overtaken(
     for task in sending:
         task.cancel()
     await asyncio.wait(sending)
+
+
+async def test_nothing_is_written_at_once_where_something_is_in_the_way(
+    shortcut: Shortcut, queue: asyncio.Queue[ChannelFrame], writer: Writer
+) -> None:
+    express = express_on(shortcut)
+    assert express.is_free
+    writer.is_full, writer.written = True, [b"more than ten"]
+    busy = express.is_free
+    writer.is_full = False
+    queue.put_nowait(frame(b"a heartbeat"))
+    behind = express.is_free
+    queue.get_nowait()
+    cast("SimpleNamespace", express._channel).is_closed = True
+    assert (busy, behind, express.is_free) == (False, False, False)
+
+
+def test_a_channel_without_a_shortcut_is_refused() -> None:
+    with pytest.raises(TypeError, match="shortcut"):
+        express_on(cast("Shortcut", asyncio.Queue()))

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 from aiormq import Channel
+from aiormq.abc import ChannelFrame
 
 from bridge.amqp import publisher
 from bridge.amqp.express import Shortcut
@@ -108,3 +109,18 @@ async def test_what_is_not_next_or_too_much_is_left(flow: _Flow, writer: Writer)
         assert not flow.take(messages)
     assert writer.written == []
     assert flow.last_sent == 0
+
+
+@pytest.mark.parametrize("way", ["full", "behind another"])
+async def test_what_cannot_be_written_at_once_is_left(
+    flow: _Flow, queue: asyncio.Queue[ChannelFrame], writer: Writer, way: str
+) -> None:
+    """`send` reads it from the journal, and waits for its turn."""
+    if way == "full":
+        writer.is_full = True
+        writer.write(b"more than ten")
+    else:
+        queue.put_nowait(ChannelFrame(payload=b"a heartbeat", should_close=False))
+    written = list(writer.written)
+    assert not flow.take([message(1)])
+    assert (writer.written, flow.last_sent) == (written, 0)

@@ -102,32 +102,85 @@ def test_waits_set_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(work())
 
 
-def test_who_is_cancelled_meanwhile_is_cancelled(run: Run) -> None:
-    """By somebody else, before the time is over and at the very moment."""
+def test_a_wait_that_outlives_the_timer_of_one_before_is_ended(run: Run) -> None:
+    """The timer is set anew when it fires while there is time left."""
 
     async def work() -> None:
-        for later in (0.0, SOON_SECONDS):
+        patience = Patience()
+        with patience.within(2 * SOON_SECONDS):
+            await asyncio.sleep(SOON_SECONDS)
+        begin = asyncio.get_running_loop().time()
+        with pytest.raises(WaitedTooLong), patience.within(3 * SOON_SECONDS):
+            await never()
+        assert asyncio.get_running_loop().time() - begin >= 3 * SOON_SECONDS - 0.002
 
-            async def wait() -> None:
-                with Patience().within(SOON_SECONDS):
-                    await never()
+    run(work)
 
-            task = asyncio.create_task(wait())
-            await asyncio.sleep(0)
-            loop = asyncio.get_running_loop()
-            loop.call_at(loop.time() + later, task.cancel)
-            with pytest.raises((asyncio.CancelledError, WaitedTooLong)):
-                await task
-            if later == 0.0:
-                assert task.cancelled()
+
+def test_nothing_is_left_of_it(run: Run) -> None:
+    """No timer once it is closed, and no cancellation that the task would count."""
+
+    async def work() -> None:
+        patience = Patience()
+        with pytest.raises(WaitedTooLong), patience.within(SOON_SECONDS):
+            await never()
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+        with patience.within(SOON_SECONDS):
+            pass
+        patience.close()
+        assert patience._timer is None
+        await asyncio.sleep(2 * SOON_SECONDS)
+        asyncio.get_running_loop().call_soon(task.cancel)
+        with pytest.raises(asyncio.CancelledError), patience.within(LONG_SECONDS):
+            await never()
+        assert task.uncancel() == 0
+
+    run(work)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_who_is_cancelled_is_cancelled_at_the_very_moment_as_well(
+    run: Run, *, is_first: bool
+) -> None:
+    """In the same turn of the loop in which the time is over, before it and after it."""
+
+    async def work() -> None:
+        patiences: list[Patience] = []
+
+        async def wait() -> None:
+            patiences.append(Patience())
+            with patiences[0].within(LONG_SECONDS):
+                await never()
+
+        task = asyncio.create_task(wait())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        patiences[0]._until = 0.0  # it was over long ago
+        for end in (
+            (task.cancel, patiences[0]._look) if is_first else (patiences[0]._look, task.cancel)
+        ):
+            end()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert task.cancelled()
 
     run(work)
 
 
 def test_what_fails_by_itself_says_so(run: Run) -> None:
-    """The kernel's own timeout is not ours."""
+    """The kernel's own timeout is not ours, and what fails as it is ended fails."""
+
+    async def fail() -> None:
+        try:
+            await never()
+        finally:
+            raise ValueError("on its way out")
 
     async def work() -> None:
+        with pytest.raises(ValueError, match="way out"), Patience().within(SOON_SECONDS):
+            await fail()
         with pytest.raises(TimeoutError) as caught, Patience().within(LONG_SECONDS):
             raise TimeoutError("the peer is gone")
         assert not isinstance(caught.value, WaitedTooLong)
