@@ -275,6 +275,7 @@ async def test_two_bridges_and_three_brokers(up: Engine) -> None:
     assert KILLED not in ends.values(), ends
     async with asyncio.TaskGroup() as together:
         together.create_task(asyncio.to_thread(up.bring_up, *ALL))
+        together.create_task(_fail_at_first(up, "rabbitmq"))
         together.create_task(_fail_at_first(up, "rabbitmq-3"))
     await until(is_shared)
     up.compose("rm", "--stop", "--force", *MEMBERS)
