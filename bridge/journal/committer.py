@@ -337,7 +337,7 @@ class Committer:
             first=max(known.first, self.settled + 1),
             heard_at=heard_at,
             dropped=dropped,
-            forgot_at=self.missed.forgot_at(known.forgot_at),
+            forgot_at=self.forgot_at,
             epoch=self.epoch,
             leads=self.leads,
         )
